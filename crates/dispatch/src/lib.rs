@@ -1,0 +1,1 @@
+//! The dispatch slot and the variant table.

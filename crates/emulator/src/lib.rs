@@ -1,0 +1,1 @@
+//! Finishes instructions that the CPU no longer has.

@@ -1,0 +1,1 @@
+//! What an x86 instruction set is: features, feature sets, detection.

@@ -1,0 +1,1 @@
+//! What is said between host, guest agent and processes.

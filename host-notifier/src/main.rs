@@ -1,0 +1,2 @@
+//! host-notifier
+fn main() {}

@@ -1,0 +1,1 @@
+//! The C-ABI library that math libraries link to follow the ISA.

@@ -1,0 +1,1 @@
+//! The VM harness and the end-to-end tests.
