@@ -1,0 +1,423 @@
+//! The shared page: what the agent publishes to every process with one write.
+//!
+//! The page is a file of [`SIZE`] bytes that any process may map read-only and
+//! only the agent can write. All numbers are little-endian; bytes not named
+//! are zero.
+//!
+//! ```text
+//!   0  magic          8 bytes  "ISAHPAGE"
+//!   8  layout         u32      1
+//!  12  size           u32      4096
+//!  16  generation     u64      0 before the first publication; its lowest bit
+//!                              is the index of the valid slot
+//!  24  retired        u64      1: this page is no longer written, open it anew
+//!  32  identity      16 bytes  random, drawn when the page was made
+//!  64  slot 0       256 bytes
+//! 320  slot 1       256 bytes
+//!
+//! slot:
+//!   0  generation     u64      0 while the slot is being written
+//!   8  cause          u32      availability::Cause
+//!  12  has epoch      u32      1: the three fields of the offer are valid
+//!  16  since          u64      microseconds on the guest's CLOCK_MONOTONIC
+//!  24  sequence       u64      of the latest offer
+//!  32  host machine  16 bytes
+//!  48  host boot     16 bytes
+//!  64  available     64 bytes  bit n is the feature with id n
+//! 128  visible       64 bytes
+//! 192  unsafe silent 64 bytes
+//! ```
+//!
+//! A writer fills the slot that is not valid and then stores the new
+//! generation, which makes it the valid one: one store publishes, and a writer
+//! that dies half-way has changed nothing that anybody reads. A reader copies
+//! the valid slot and looks whether its generation is still the same; if the
+//! writer lapped it meanwhile, it copies again. "Has anything changed?" is one
+//! load of the word at byte 16.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering, fence};
+
+use isa::{FeatureSet, WORDS};
+
+use crate::availability::{Cause, Publication};
+use crate::message::{Epoch, HostIdentity};
+use crate::time::Moment;
+
+/// Length of the page and its file, in bytes.
+pub const SIZE: usize = 4096;
+/// The first eight bytes.
+pub const MAGIC: [u8; 8] = *b"ISAHPAGE";
+/// The layout described in the [module](self).
+pub const LAYOUT: u32 = 1;
+/// Byte offset of the generation, for a reader in assembler or another language.
+pub const GENERATION_OFFSET: usize = GENERATION * 8;
+
+const PAGE_WORDS: usize = SIZE / 8;
+const FORMAT: usize = 1;
+const GENERATION: usize = 2;
+const RETIRED: usize = 3;
+const IDENTITY: usize = 4;
+const SLOTS: [usize; 2] = [8, 40];
+
+const CAUSE: usize = 1;
+const SINCE: usize = 2;
+const SEQUENCE: usize = 3;
+const HOST: usize = 4;
+const AVAILABLE: usize = 8;
+const VISIBLE: usize = 16;
+const UNSAFE_SILENT: usize = 24;
+
+/// How often a reader copies anew before it gives up; each time the writer
+/// must have published twice during the copy.
+const ATTEMPTS: usize = 1000;
+
+/// Why memory is not a page that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PageError {
+    /// The magic is wrong.
+    #[error("not an isahotplug page: it begins with {0:02x?}")]
+    Magic([u8; 8]),
+    /// A layout that this reader does not know.
+    #[error("page layout {layout} of {size} bytes where layout {LAYOUT} of {SIZE} is known")]
+    Layout {
+        /// The layout in the page.
+        layout: u32,
+        /// The size in the page.
+        size: u32,
+    },
+    /// Nothing was published yet.
+    #[error("nothing is published in the page")]
+    Empty,
+    /// The valid slot does not hold what the page says it does.
+    #[error("slot of generation {expected} holds generation {found}")]
+    Torn {
+        /// The generation of the page.
+        expected: u64,
+        /// The generation in the slot.
+        found: u64,
+    },
+    /// A cause that this reader does not know.
+    #[error("unknown cause {0}")]
+    Cause(u32),
+}
+
+/// The page as it lies in memory.
+///
+/// A mapping of the file is a valid `&Page` as long as it is mapped, wherever
+/// it is and whoever writes: every access is an aligned atomic load or store,
+/// and any bytes are valid words. On a read-only mapping only the methods of
+/// readers may be called.
+#[repr(C, align(4096))]
+pub struct Page([AtomicU64; PAGE_WORDS]);
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page")
+            .field("generation", &self.generation())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Page {
+    /// A page of zeroes, as a new file of [`SIZE`] bytes is.
+    pub const fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; PAGE_WORDS])
+    }
+
+    /// Readers: the generation of the valid slot; 0 before the first
+    /// publication. One load; async-signal-safe.
+    pub fn generation(&self) -> u64 {
+        self.0[GENERATION].load(Ordering::Acquire)
+    }
+
+    /// Readers: whether the agent has left this page for another.
+    pub fn is_retired(&self) -> bool {
+        self.0[RETIRED].load(Ordering::Acquire) != 0
+    }
+
+    /// Readers: the random number drawn when the page was made.
+    pub fn identity(&self) -> [u64; 2] {
+        [IDENTITY, IDENTITY + 1].map(|i| self.0[i].load(Ordering::Relaxed))
+    }
+
+    /// Readers: whether this is a page, of a layout that is known.
+    ///
+    /// # Errors
+    /// [`PageError::Magic`] or [`PageError::Layout`].
+    pub fn check(&self) -> Result<(), PageError> {
+        let magic = self.0[0].load(Ordering::Acquire).to_le_bytes();
+        if magic != MAGIC {
+            return Err(PageError::Magic(magic));
+        }
+        let (layout, size) = halves(self.0[FORMAT].load(Ordering::Relaxed));
+        if (layout, size as usize) != (LAYOUT, SIZE) {
+            return Err(PageError::Layout { layout, size });
+        }
+        Ok(())
+    }
+
+    /// Readers: what is published. Lock-free, no allocation, bounded;
+    /// async-signal-safe.
+    ///
+    /// # Errors
+    /// [`PageError`] if this is no page, nothing was published, or the page is
+    /// damaged.
+    pub fn read(&self) -> Result<Publication, PageError> {
+        self.check()?;
+        let mut found = 0;
+        let mut expected = 0;
+        for _ in 0..ATTEMPTS {
+            expected = self.generation();
+            if expected == 0 {
+                return Err(PageError::Empty);
+            }
+            let slot = self.slot(expected);
+            found = slot[0].load(Ordering::Acquire);
+            let copy: [u64; 32] = core::array::from_fn(|i| slot[i].load(Ordering::Relaxed));
+            // The copy must be complete before the generation is looked at
+            // again; pairs with the fence in `publish`.
+            fence(Ordering::Acquire);
+            if found == expected && slot[0].load(Ordering::Relaxed) == expected {
+                return decode(&copy);
+            }
+        }
+        Err(PageError::Torn { expected, found })
+    }
+
+    /// The writer: makes a zeroed page a page. The magic is stored last.
+    pub fn format(&self, identity: [u64; 2]) {
+        self.0[FORMAT].store(u64::from(LAYOUT) | (SIZE as u64) << 32, Ordering::Relaxed);
+        self.0[IDENTITY].store(identity[0], Ordering::Relaxed);
+        self.0[IDENTITY + 1].store(identity[1], Ordering::Relaxed);
+        self.0[0].store(u64::from_le_bytes(MAGIC), Ordering::Release);
+    }
+
+    /// The writer: publishes. There must be one writer at a time; the agent
+    /// holds a lock on the file. The publication's generation must be one more
+    /// than the page's, or anything in a page that holds nothing.
+    pub fn publish(&self, publication: &Publication) {
+        let slot = self.slot(publication.generation);
+        slot[0].store(0, Ordering::Relaxed);
+        // A reader that sees any word below also sees that the slot is void.
+        fence(Ordering::Release);
+        for (word, value) in slot.iter().zip(encode(publication)).skip(1) {
+            word.store(value, Ordering::Relaxed);
+        }
+        slot[0].store(publication.generation, Ordering::Release);
+        self.0[GENERATION].store(publication.generation, Ordering::Release);
+    }
+
+    /// The writer: tells readers to open the page anew.
+    pub fn retire(&self) {
+        self.0[RETIRED].store(1, Ordering::Release);
+    }
+
+    fn slot(&self, generation: u64) -> &[AtomicU64; 32] {
+        let start = SLOTS[usize::from(generation & 1 == 1)];
+        self.0[start..]
+            .first_chunk()
+            .expect("both slots lie within the page")
+    }
+}
+
+fn halves(word: u64) -> (u32, u32) {
+    let b = word.to_le_bytes();
+    (
+        u32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+        u32::from_le_bytes([b[4], b[5], b[6], b[7]]),
+    )
+}
+
+fn encode(publication: &Publication) -> [u64; 32] {
+    let mut words = [0; 32];
+    words[0] = publication.generation;
+    words[CAUSE] = u64::from(publication.cause as u32);
+    words[SINCE] = publication.since.micros();
+    if let Some(epoch) = publication.epoch {
+        words[CAUSE] |= 1 << 32;
+        words[SEQUENCE] = epoch.sequence;
+        let identity = [epoch.host.machine, epoch.host.boot].concat();
+        for (word, bytes) in words[HOST..].iter_mut().zip(identity.chunks_exact(8)) {
+            *word = bytes
+                .iter()
+                .rev()
+                .fold(0, |sum, &byte| sum << 8 | u64::from(byte));
+        }
+    }
+    words[AVAILABLE..][..WORDS].copy_from_slice(&publication.available.words());
+    words[VISIBLE..][..WORDS].copy_from_slice(&publication.visible.words());
+    words[UNSAFE_SILENT..][..WORDS].copy_from_slice(&publication.unsafe_silent.words());
+    words
+}
+
+fn decode(words: &[u64; 32]) -> Result<Publication, PageError> {
+    let set = |at: usize| FeatureSet::from_words(core::array::from_fn(|i| words[at + i]));
+    let bytes = |at: usize| {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&words[at].to_le_bytes());
+        bytes[8..].copy_from_slice(&words[at + 1].to_le_bytes());
+        bytes
+    };
+    let (cause, has_epoch) = halves(words[CAUSE]);
+    let epoch = (has_epoch == 1).then(|| Epoch {
+        host: HostIdentity {
+            machine: bytes(HOST),
+            boot: bytes(HOST + 2),
+        },
+        sequence: words[SEQUENCE],
+    });
+    Ok(Publication {
+        generation: words[0],
+        available: set(AVAILABLE),
+        visible: set(VISIBLE),
+        unsafe_silent: set(UNSAFE_SILENT),
+        cause: Cause::from_number(cause).ok_or(PageError::Cause(cause))?,
+        epoch,
+        since: Moment::from_micros(words[SINCE]),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use isa::features;
+
+    use super::*;
+
+    fn sample(generation: u64) -> Publication {
+        Publication {
+            generation,
+            available: features![Sse2, Avx2],
+            visible: features![Sse2, Avx2, Fma],
+            unsafe_silent: features![Abm],
+            cause: Cause::Offer,
+            epoch: Some(Epoch {
+                host: HostIdentity {
+                    machine: *b"0123456789abcdef",
+                    boot: *b"ghijklmnopqrstuv",
+                },
+                sequence: 42,
+            }),
+            since: Moment::from_micros(1_000_001),
+        }
+    }
+
+    fn formatted() -> Page {
+        let page = Page::new();
+        page.format([1, 2]);
+        page
+    }
+
+    #[test]
+    fn what_is_published_is_read() {
+        let page = formatted();
+        assert_eq!(page.read(), Err(PageError::Empty));
+        for generation in 1..6 {
+            page.publish(&sample(generation));
+            assert_eq!(page.generation(), generation);
+            assert_eq!(page.read(), Ok(sample(generation)));
+        }
+        let without = Publication {
+            epoch: None,
+            ..sample(6)
+        };
+        page.publish(&without);
+        assert_eq!(page.read(), Ok(without));
+    }
+
+    #[test]
+    fn memory_that_is_no_page_is_named() {
+        let page = Page::new();
+        assert_eq!(page.read(), Err(PageError::Magic([0; 8])));
+        page.format([1, 2]);
+        page.0[FORMAT].store(7, Ordering::Relaxed);
+        assert_eq!(page.read(), Err(PageError::Layout { layout: 7, size: 0 }));
+    }
+
+    #[test]
+    fn a_writer_that_dies_half_way_harms_nobody() {
+        let page = formatted();
+        page.publish(&sample(1));
+        page.publish(&sample(2));
+        // What `publish` of generation 3 does before its last store.
+        page.slot(3)[0].store(0, Ordering::Relaxed);
+        page.slot(3)[AVAILABLE].store(!0, Ordering::Relaxed);
+        assert_eq!(page.read(), Ok(sample(2)));
+        page.publish(&sample(3));
+        assert_eq!(page.read(), Ok(sample(3)));
+    }
+
+    #[test]
+    fn a_damaged_page_is_an_error_and_not_an_endless_loop() {
+        let page = formatted();
+        page.publish(&sample(1));
+        page.slot(1)[0].store(9, Ordering::Relaxed);
+        assert_eq!(
+            page.read(),
+            Err(PageError::Torn {
+                expected: 1,
+                found: 9
+            })
+        );
+        page.publish(&sample(2));
+        page.slot(2)[CAUSE].store(77, Ordering::Relaxed);
+        assert_eq!(page.read(), Err(PageError::Cause(77)));
+    }
+
+    #[test]
+    fn a_retired_page_says_so_and_stays_readable() {
+        let page = formatted();
+        page.publish(&sample(1));
+        assert!(!page.is_retired());
+        page.retire();
+        assert!(page.is_retired());
+        assert_eq!(page.read(), Ok(sample(1)));
+        assert_eq!(page.identity(), [1, 2]);
+    }
+
+    #[test]
+    fn readers_never_see_a_mixture_while_the_writer_runs() {
+        extern crate std;
+        let page = formatted();
+        page.publish(&marked(1));
+        std::thread::scope(|scope| {
+            let readers: std::vec::Vec<_> = (0..2)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut last = 0;
+                        while last < 200_000 {
+                            let seen = page.read().unwrap();
+                            assert_eq!(seen, marked(seen.generation));
+                            assert!(seen.generation >= last, "the generation went back");
+                            last = seen.generation;
+                        }
+                    })
+                })
+                .collect();
+            for generation in 2..=200_000 {
+                page.publish(&marked(generation));
+            }
+            for reader in readers {
+                reader.join().unwrap();
+            }
+        });
+    }
+
+    /// Every word depends on the generation, so that a mixture shows.
+    fn marked(generation: u64) -> Publication {
+        let set = FeatureSet::from_words([generation; WORDS]);
+        Publication {
+            available: set,
+            visible: set,
+            unsafe_silent: set,
+            since: Moment::from_micros(generation),
+            ..sample(generation)
+        }
+    }
+}
