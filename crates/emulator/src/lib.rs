@@ -1,1 +1,56 @@
 //! Finishes instructions that the CPU no longer has.
+//!
+//! After a live migration to a lesser CPU a program may meet an instruction that now raises #UD.
+//! [`step`] carries out that one instruction on a [`State`] and a [`Memory`], bit for bit as the
+//! CPU would have: AVX, AVX2, FMA, F16C, BMI1, BMI2, LZCNT, POPCNT, MOVBE and SSE3 … SSE4.2.
+//!
+//! ```
+//! use emulator::{CodeOnly, EMULATED, State, Vector};
+//!
+//! emulator::init(); // once, before any signal handler calls `step`
+//! let mut state = State::default();
+//! state.vector[1] = Vector::from_lane(40u32);
+//! state.vector[2] = Vector::from_lane(2u32);
+//! // vpaddd ymm0, ymm1, ymm2
+//! let mut memory = CodeOnly { address: 0, code: &[0xc5, 0xf5, 0xfe, 0xc2] };
+//! let step = emulator::step(&mut state, &mut memory, EMULATED)?;
+//! assert_eq!((step.length, state.rip), (4, 4));
+//! assert_eq!(state.vector[0].lane::<u32>(0), 42);
+//! # Ok::<(), emulator::Fault>(())
+//! ```
+//!
+//! # For signal handlers
+//! Nothing here allocates, locks, uses thread-local storage or panics, and results do not depend
+//! on the host's MXCSR: floating point is computed with integers. The one exception is the
+//! decoder, which builds its tables on first use; [`init`] forces that, and must have returned
+//! before the first [`step`] in a handler.
+//!
+//! # Where to find an instruction
+//! [`family`] has a module for each kind of instruction, and in it a row for each mnemonic.
+#![no_std]
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "lane arithmetic truncates and reinterprets on purpose"
+)]
+
+mod context;
+mod execution;
+mod family;
+mod fault;
+mod features;
+mod float;
+mod memory;
+mod operation;
+mod state;
+mod step;
+mod vector;
+
+pub use fault::{Fault, exception};
+pub use features::EMULATED;
+pub use memory::{Access, CodeOnly, FaultKind, Memory, MemoryFault};
+pub use state::{State, Width, flag};
+pub use step::{Attribution, Step, attribute, init, step};
+pub use vector::{Lane, Vector};

@@ -1,0 +1,110 @@
+//! What the emulator asks of memory.
+
+/// What an access that failed wanted to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Load.
+    Read,
+    /// Store.
+    Write,
+    /// Instruction fetch.
+    Execute,
+}
+
+/// Why an access failed; decides the signal and its code.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Nothing is mapped there: SIGSEGV, `SEGV_MAPERR`.
+    Unmapped,
+    /// The mapping forbids the access: SIGSEGV, `SEGV_ACCERR`.
+    Forbidden,
+    /// The address is not canonical, a #GP: SIGSEGV without an address.
+    NonCanonical,
+    /// The mapping has nothing behind it (end of file, poisoned page): SIGBUS.
+    Bus,
+}
+
+/// A memory access that the CPU would have refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryFault {
+    /// The lowest address that could not be accessed, as the CPU would report in CR2.
+    pub address: u64,
+    /// What was tried.
+    pub access: Access,
+    /// Why it failed.
+    pub kind: FaultKind,
+}
+
+/// The address space that instructions read and write.
+///
+/// A signal handler implements it over its own process, a test over an array. Addresses are
+/// linear: segment bases have been added. Implementations used in a signal handler must be
+/// async-signal-safe themselves.
+pub trait Memory {
+    /// Fills `buffer` from `address` on.
+    ///
+    /// # Errors
+    /// The access the CPU would have refused; `buffer` is then unspecified.
+    fn read(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryFault>;
+
+    /// Stores `bytes` at `address`.
+    ///
+    /// # Errors
+    /// The access the CPU would have refused. Then nothing has been written, not even the part
+    /// before the failing page.
+    fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MemoryFault>;
+
+    /// Finds out whether a [`write`](Memory::write) of `length` bytes at `address` would succeed,
+    /// without changing anything. Called before masked stores that span two pages, and where a
+    /// store competes with another exception.
+    ///
+    /// # Errors
+    /// The access the CPU would have refused.
+    fn check_write(&mut self, address: u64, length: usize) -> Result<(), MemoryFault>;
+
+    /// Copies up to `buffer.len()` (15) code bytes from `address` on and returns how many were
+    /// readable before the first that was not.
+    fn fetch(&mut self, address: u64, buffer: &mut [u8]) -> usize;
+}
+
+/// Code and nothing else: enough for instructions that work on registers.
+#[derive(Clone, Copy, Debug)]
+pub struct CodeOnly<'a> {
+    /// Address of the first byte.
+    pub address: u64,
+    /// The code.
+    pub code: &'a [u8],
+}
+
+impl Memory for CodeOnly<'_> {
+    fn read(&mut self, address: u64, _: &mut [u8]) -> Result<(), MemoryFault> {
+        Err(unmapped(address, Access::Read))
+    }
+
+    fn write(&mut self, address: u64, _: &[u8]) -> Result<(), MemoryFault> {
+        Err(unmapped(address, Access::Write))
+    }
+
+    fn check_write(&mut self, address: u64, _: usize) -> Result<(), MemoryFault> {
+        Err(unmapped(address, Access::Write))
+    }
+
+    fn fetch(&mut self, address: u64, buffer: &mut [u8]) -> usize {
+        let start = usize::try_from(address.wrapping_sub(self.address)).unwrap_or(usize::MAX);
+        let code = self.code.get(start..).unwrap_or_default();
+        buffer
+            .iter_mut()
+            .zip(code)
+            .map(|(to, from)| *to = *from)
+            .count()
+    }
+}
+
+fn unmapped(address: u64, access: Access) -> MemoryFault {
+    MemoryFault {
+        address,
+        access,
+        kind: FaultKind::Unmapped,
+    }
+}

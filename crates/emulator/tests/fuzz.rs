@@ -1,0 +1,113 @@
+//! Random bytes on random registers: never a panic, and never a change that a fault forbids.
+//!
+//! `ISAHOTPLUG_CASES` sets the number of cases (200 000 without it).
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the fake page is filled with truncated numbers on purpose"
+)]
+
+mod fake;
+
+use emulator::{EMULATED, Fault, State, Vector, flag};
+use fake::{CODE, DATA, Page};
+
+fn next(seed: &mut u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed
+}
+
+/// Opcode maps that hold nearly everything emulated, so that random bytes often are instructions.
+const STARTS: &[&[u8]] = &[
+    &[],
+    &[0xc5],
+    &[0xc4],
+    &[0x66, 0x0f],
+    &[0x0f],
+    &[0xf3, 0x0f],
+    &[0xf2, 0x0f],
+    &[0x66, 0x0f, 0x38],
+    &[0x66, 0x0f, 0x3a],
+    &[0x0f, 0x38],
+    &[0xf2, 0x0f, 0x38],
+];
+
+#[test]
+fn random_bytes_never_panic() {
+    emulator::init();
+    let cases = std::env::var("ISAHOTPLUG_CASES")
+        .ok()
+        .and_then(|n| n.parse::<u64>().ok())
+        .map_or(200_000, |n| n.saturating_mul(1000));
+    let mut memory = Page::new(&[0; 15]);
+    let mut completed = 0;
+    for case in 0..cases {
+        let first = (case + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut seed = first;
+        let start = STARTS[next(&mut seed) as usize % STARTS.len()];
+        memory.code.resize(15, 0);
+        for byte in &mut memory.code {
+            *byte = next(&mut seed) as u8;
+        }
+        memory.code[..start.len()].copy_from_slice(start);
+        // Mostly opcode maps that exist, mostly no third register, often registers only.
+        if start == [0xc4] {
+            memory.code[1] = memory.code[1] & 0xe0 | (1 + next(&mut seed) % 3) as u8;
+        }
+        if matches!(start, [0xc4 | 0xc5]) && next(&mut seed) & 1 == 0 {
+            memory.code[start.len() + usize::from(start == [0xc4])] |= 0x78;
+        }
+        if next(&mut seed) & 1 == 0 {
+            memory.code[2..5].iter_mut().for_each(|byte| *byte |= 0xc0);
+        }
+        memory.code.truncate(if case % 8 == 0 {
+            case as usize / 8 % 16
+        } else {
+            15
+        });
+        let mut s = State {
+            rip: CODE,
+            ..State::default()
+        };
+        for r in &mut s.gpr {
+            // Half of the registers point at or near the data.
+            let random = next(&mut seed);
+            *r = if random & 1 == 0 {
+                DATA + (random >> 8) % 4200
+            } else {
+                random
+            };
+        }
+        for v in s.vector.iter_mut().take(16) {
+            for i in 0..8 {
+                v.set_lane(i, next(&mut seed) & next(&mut seed));
+            }
+        }
+        s.mxcsr = next(&mut seed) as u32 & 0xffff;
+        let before = s;
+        match emulator::step(&mut s, &mut memory, EMULATED) {
+            Ok(step) => {
+                completed += 1;
+                assert_eq!(s.rip, CODE + step.length as u64, "seed {first:#x}");
+                assert_eq!(s.rflags & !flag::STATUS, before.rflags & !flag::STATUS);
+                assert!(EMULATED.is_superset(&step.features));
+            }
+            Err(Fault::Simd { unmasked }) => {
+                assert_ne!(unmasked, 0, "seed {first:#x}");
+                let mxcsr = s.mxcsr;
+                assert_eq!(s, State { mxcsr, ..before }, "seed {first:#x}");
+            }
+            Err(Fault::Memory(_)) => {
+                // Only a gather may have made progress, in vector registers.
+                let vector: [Vector; 32] = s.vector;
+                assert_eq!(s, State { vector, ..before }, "seed {first:#x}");
+            }
+            Err(_) => assert_eq!(s, before, "seed {first:#x}"),
+        }
+    }
+    assert!(
+        completed > cases / 20,
+        "only {completed} of {cases} completed"
+    );
+}

@@ -1,0 +1,318 @@
+//! Results worked out by hand from the manual: something to hold on to on a CPU that lacks the
+//! instructions.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the fake page is filled with truncated numbers on purpose"
+)]
+
+mod fake;
+
+use emulator::{EMULATED, Fault, State, Vector, Width, exception, flag};
+use fake::{CODE, DATA, Page};
+
+fn state() -> State {
+    State {
+        rip: CODE,
+        ..State::default()
+    }
+}
+
+/// Executes one instruction, which must complete and be as long as `code`.
+fn run(code: &[u8], state: &mut State) {
+    run_in(&mut Page::new(code), state);
+}
+
+fn run_in(memory: &mut Page, state: &mut State) {
+    emulator::init();
+    let length = memory.code.len();
+    let step = emulator::step(state, memory, EMULATED).expect("completes");
+    assert_eq!(step.length, length);
+    assert_eq!(state.rip, CODE + length as u64);
+}
+
+fn of_f32(lanes: &[f32]) -> Vector {
+    let mut v = Vector::ZERO;
+    for (i, x) in lanes.iter().enumerate() {
+        v.set_lane(i, x.to_bits());
+    }
+    v
+}
+
+fn of_f64(lanes: &[f64]) -> Vector {
+    let mut v = Vector::ZERO;
+    for (i, x) in lanes.iter().enumerate() {
+        v.set_lane(i, x.to_bits());
+    }
+    v
+}
+
+#[test]
+fn vex_zeroes_the_upper_part_and_legacy_keeps_it() {
+    let all = Vector([0xff; 64]);
+    let mut s = state();
+    s.vector[0] = all;
+    run(&[0xc5, 0xf1, 0xfe, 0xc2], &mut s); // vpaddd xmm0, xmm1, xmm2
+    assert_eq!(s.vector[0], Vector::ZERO);
+    let mut s = state();
+    s.vector[0] = all;
+    run(&[0x66, 0x0f, 0xef, 0xc0], &mut s); // pxor xmm0, xmm0
+    assert_eq!(s.vector[0].lane::<u128>(0), 0);
+    assert_eq!(s.vector[0].lane::<u128>(1), u128::MAX);
+    assert_eq!(s.vector[0].lane::<u128>(3), u128::MAX);
+}
+
+#[test]
+fn pmovmskb_and_tzcnt_find_a_byte() {
+    let mut s = state();
+    s.vector[1].set_lane(0, u128::from_le_bytes(*b"find the x here!"));
+    s.vector[2] = Vector([b'x'; 64]).truncated(32);
+    run(&[0xc5, 0xf5, 0x74, 0xca], &mut s); // vpcmpeqb ymm1, ymm1, ymm2
+    s.rip = CODE;
+    run(&[0xc5, 0xfd, 0xd7, 0xc1], &mut s); // vpmovmskb eax, ymm1
+    assert_eq!(s.gpr[0], 1 << 9);
+    s.rip = CODE;
+    run(&[0xf3, 0x0f, 0xbc, 0xc8], &mut s); // tzcnt ecx, eax
+    assert_eq!(s.gpr[1], 9);
+    assert_eq!(s.rflags & (flag::CF | flag::ZF), 0);
+}
+
+#[test]
+fn tzcnt_and_lzcnt_of_zero_give_the_width() {
+    let mut s = state();
+    s.gpr[0] = 0xffff_ffff_0000_0000;
+    run(&[0xf3, 0x0f, 0xbc, 0xc8], &mut s); // tzcnt ecx, eax
+    assert_eq!((s.gpr[1], s.rflags & flag::CF), (32, flag::CF));
+    s.rip = CODE;
+    s.gpr[0] = 0x400;
+    run(&[0xf3, 0x48, 0x0f, 0xbd, 0xc8], &mut s); // lzcnt rcx, rax
+    assert_eq!(s.gpr[1], 53);
+}
+
+#[test]
+fn fma_rounds_once() {
+    // (1 + 2^-52)^2 - (1 + 2^-51) = 2^-104, which a rounded product would lose.
+    let mut s = state();
+    let x = 1.0 + f64::EPSILON;
+    s.vector[0] = of_f64(&[x]);
+    s.vector[1] = of_f64(&[x]);
+    s.vector[2] = of_f64(&[-(1.0 + 2.0 * f64::EPSILON)]);
+    run(&[0xc4, 0xe2, 0xf1, 0xa9, 0xc2], &mut s); // vfmadd213sd xmm0, xmm1, xmm2
+    assert_eq!(s.vector[0].lane::<u64>(0), f64::to_bits(2f64.powi(-104)));
+    assert_eq!(s.mxcsr, State::INITIAL_MXCSR);
+}
+
+#[test]
+fn rounding_follows_mxcsr_and_sets_the_precision_flag() {
+    for (rc, expected) in [
+        (0, 0x3eaa_aaab),
+        (1, 0x3eaa_aaaa),
+        (2, 0x3eaa_aaab),
+        (3, 0x3eaa_aaaa),
+    ] {
+        let mut s = state();
+        s.mxcsr = State::INITIAL_MXCSR | rc << 13;
+        s.vector[1] = of_f32(&[1.0]);
+        s.vector[2] = of_f32(&[3.0]);
+        run(&[0xc5, 0xf2, 0x5e, 0xc2], &mut s); // vdivss xmm0, xmm1, xmm2
+        assert_eq!(s.vector[0].lane::<u32>(0), expected, "rounding {rc}");
+        assert_eq!(s.mxcsr & 0x3f, exception::PRECISION);
+    }
+}
+
+#[test]
+fn the_first_nan_wins_and_is_made_quiet() {
+    let mut s = state();
+    s.vector[1] = Vector::from_lane(0xffa0_0001u32);
+    s.vector[2] = Vector::from_lane(0x7fc0_0002u32);
+    run(&[0xc5, 0xf2, 0x58, 0xc2], &mut s); // vaddss xmm0, xmm1, xmm2
+    assert_eq!(s.vector[0].lane::<u32>(0), 0xffe0_0001);
+    assert_eq!(s.mxcsr & 0x3f, exception::INVALID);
+}
+
+#[test]
+fn infinity_minus_infinity_is_the_default_nan() {
+    let mut s = state();
+    s.vector[1] = of_f32(&[f32::INFINITY]);
+    s.vector[2] = of_f32(&[f32::NEG_INFINITY]);
+    run(&[0xc5, 0xf2, 0x58, 0xc2], &mut s); // vaddss xmm0, xmm1, xmm2
+    assert_eq!(s.vector[0].lane::<u32>(0), 0xffc0_0000);
+}
+
+#[test]
+fn denormals_are_zero_and_flushed_when_mxcsr_says_so() {
+    let run = |mxcsr: u32, a: u32, b: u32| {
+        let mut s = state();
+        s.mxcsr = mxcsr;
+        s.vector[1] = Vector::from_lane(a);
+        s.vector[2] = Vector::from_lane(b);
+        run(&[0xc5, 0xf2, 0x59, 0xc2], &mut s); // vmulss xmm0, xmm1, xmm2
+        (s.vector[0].lane::<u32>(0), s.mxcsr & 0x3f)
+    };
+    let (one, half) = (1f32.to_bits(), 0.5f32.to_bits());
+    assert_eq!(run(0x1f80, 2, one), (2, exception::DENORMAL));
+    assert_eq!(run(0x1fc0, 2, one), (0, 0)); // DAZ
+    // The smallest normal, halved: exact as a denormal, flushed with FTZ.
+    assert_eq!(run(0x1f80, 0x0080_0000, half), (0x0040_0000, 0));
+    let flushed = exception::UNDERFLOW | exception::PRECISION;
+    assert_eq!(run(0x9f80, 0x0080_0000, half), (0, flushed));
+}
+
+#[test]
+fn an_unmasked_exception_changes_only_the_sticky_flags() {
+    emulator::init();
+    let mut s = state();
+    s.mxcsr = State::INITIAL_MXCSR & !(exception::ZERO_DIVIDE << 7);
+    s.vector[1] = of_f32(&[1.0]);
+    let before = s;
+    let code = [0xc5, 0xf2, 0x5e, 0xc2]; // vdivss xmm0, xmm1, xmm2
+    let fault = emulator::step(&mut s, &mut Page::new(&code), EMULATED);
+    assert_eq!(
+        fault,
+        Err(Fault::Simd {
+            unmasked: exception::ZERO_DIVIDE
+        })
+    );
+    assert_eq!(
+        s,
+        State {
+            mxcsr: before.mxcsr | exception::ZERO_DIVIDE,
+            ..before
+        }
+    );
+}
+
+#[test]
+fn half_precision_there_and_back() {
+    let mut s = state();
+    s.vector[1] = of_f32(&[1.0, -2.0, 65504.0, 1e-8]);
+    run(&[0xc4, 0xe3, 0x79, 0x1d, 0xc8, 0x00], &mut s); // vcvtps2ph xmm0, xmm1, 0
+    assert_eq!(s.vector[0].lane::<u64>(0), 0x0000_7bff_c000_3c00);
+    s.rip = CODE;
+    run(&[0xc4, 0xe2, 0x79, 0x13, 0xd0], &mut s); // vcvtph2ps xmm2, xmm0
+    assert_eq!(s.vector[2], of_f32(&[1.0, -2.0, 65504.0, 0.0]));
+}
+
+#[test]
+fn bmi_computes_what_the_manual_says() {
+    let mut s = state();
+    (s.gpr[0], s.gpr[1]) = (0xabcd, 0x0000_0408);
+    run(&[0xc4, 0xe2, 0x70, 0xf7, 0xd0], &mut s); // bextr edx, eax, ecx: four bits from bit 8
+    assert_eq!(s.gpr[2], 0xb);
+    s.rip = CODE;
+    (s.gpr[0], s.gpr[1]) = (0b1011, 0xff00_f0f0);
+    run(&[0xc4, 0xe2, 0x7b, 0xf5, 0xd1], &mut s); // pdep edx, eax, ecx
+    assert_eq!(s.gpr[2], 0b1011_0000);
+    s.rip = CODE;
+    (s.gpr[0], s.gpr[2]) = (u64::MAX, u64::MAX);
+    run(&[0xc4, 0xe2, 0xe3, 0xf6, 0xc8], &mut s); // mulx rcx, rbx, rax
+    assert_eq!((s.gpr[1], s.gpr[3]), (u64::MAX - 1, 1));
+}
+
+#[test]
+fn movbe_swaps_to_and_from_memory() {
+    let mut memory = Page::new(&[0x0f, 0x38, 0xf0, 0x07]); // movbe eax, [rdi]
+    memory.data[..4].copy_from_slice(&[1, 2, 3, 4]);
+    let mut s = state();
+    s.gpr[7] = DATA;
+    s.gpr[0] = u64::MAX;
+    run_in(&mut memory, &mut s);
+    assert_eq!(s.gpr[0], 0x0102_0304);
+}
+
+#[test]
+fn crc32_of_the_check_string() {
+    // The check value of CRC-32C, "123456789", before the final inversion.
+    let mut s = state();
+    s.gpr[0] = 0xffff_ffff;
+    for byte in b"123456789" {
+        s.rip = CODE;
+        s.gpr[1] = u64::from(*byte);
+        run(&[0xf2, 0x0f, 0x38, 0xf0, 0xc1], &mut s); // crc32 eax, cl
+    }
+    assert_eq!(s.gpr[0] ^ 0xffff_ffff, 0xe306_9283);
+}
+
+#[test]
+fn pcmpistri_finds_the_first_of_a_set() {
+    let mut s = state();
+    s.vector[1].set_lane(0, u128::from_le_bytes(*b"aeiou\0zzzzzzzzzz"));
+    s.vector[2].set_lane(0, u128::from_le_bytes(*b"rhythm and blues"));
+    run(&[0x66, 0x0f, 0x3a, 0x63, 0xca, 0x00], &mut s); // pcmpistri xmm1, xmm2, 0
+    assert_eq!(s.gpr[1], 7);
+    assert_eq!(s.rflags & flag::STATUS, flag::CF | flag::SF);
+}
+
+#[test]
+fn segment_base_and_short_addresses() {
+    // vmovups xmm0, fs:[rax]
+    let mut s = state();
+    s.fs_base = DATA - 0x100;
+    s.gpr[0] = 0x100;
+    let mut memory = Page::new(&[0x64, 0xc5, 0xf8, 0x10, 0x00]);
+    run_in(&mut memory, &mut s);
+    assert_eq!(s.vector[0].0[..16], memory.data[..16]);
+    // vmovups xmm0, [eax + 1]: the sum wraps at 32 bits.
+    let mut s = state();
+    s.gpr[0] = 0xdead_beef_0000_0000 | DATA;
+    let mut memory = Page::new(&[0x67, 0xc5, 0xf8, 0x10, 0x40, 0x01]);
+    run_in(&mut memory, &mut s);
+    assert_eq!(s.vector[0].0[..16], memory.data[1..17]);
+}
+
+#[test]
+fn ymm_is_refused_where_it_does_not_exist() {
+    emulator::init();
+    let mut s = State {
+        width: Width::Xmm,
+        ..state()
+    };
+    let code = [0xc5, 0xf1, 0xfe, 0xc2]; // vpaddd xmm0, xmm1, xmm2
+    let result = emulator::step(&mut s, &mut Page::new(&code), EMULATED);
+    assert_eq!(result, Err(Fault::Unknown));
+    // BMI works on general-purpose registers only.
+    run(&[0xc4, 0xe2, 0x70, 0xf7, 0xd0], &mut s); // bextr edx, eax, ecx
+}
+
+#[test]
+fn what_is_not_permitted_or_not_known_is_refused() {
+    use isa::Feature;
+    emulator::init();
+    let refused = |code: &[u8], permitted| {
+        let mut s = state();
+        let before = s;
+        let result = emulator::step(&mut s, &mut Page::new(code), permitted);
+        assert_eq!(s, before);
+        result == Err(Fault::Unknown)
+    };
+    let vpaddd_ymm = [0xc5, 0xf5, 0xfe, 0xc2];
+    assert!(refused(&vpaddd_ymm, EMULATED.without(Feature::Avx2)));
+    assert!(refused(&[0x0f, 0x0b], EMULATED)); // ud2
+    assert!(refused(&[0x0f, 0x05], EMULATED)); // syscall
+    assert!(refused(&[0xf0, 0xc5, 0xf5, 0xfe, 0xc2], EMULATED)); // lock vpaddd
+    assert!(refused(&[0x62, 0xf1, 0x75, 0x48, 0xfe, 0xc2], EMULATED)); // vpaddd zmm
+    assert!(refused(&[0x0f, 0x38, 0x1c, 0xc1], EMULATED)); // pabsb mm0, mm1
+}
+
+#[test]
+fn instructions_are_attributed_to_their_features() {
+    use isa::{Feature, FeatureSet};
+    emulator::init();
+    let features = |code: &[u8]| emulator::attribute(code).map(|a| (a.features, a.emulated));
+    let only = |feature| FeatureSet::from_features(&[feature]);
+    assert_eq!(
+        features(&[0xc5, 0xf5, 0xfe, 0xc2]),
+        Some((only(Feature::Avx2), true))
+    );
+    assert_eq!(
+        features(&[0xc5, 0xf1, 0xfe, 0xc2]),
+        Some((only(Feature::Avx), true))
+    );
+    assert_eq!(
+        features(&[0xf3, 0x0f, 0xbd, 0xc8]),
+        Some((only(Feature::Abm), true))
+    );
+    assert_eq!(features(&[0x90]), Some((FeatureSet::EMPTY, false)));
+    let evex = [0x62, 0xf1, 0x75, 0x48, 0xfe, 0xc2];
+    assert_eq!(features(&evex), Some((only(Feature::Avx512f), false)));
+    assert_eq!(features(&[0xc5]), None);
+}

@@ -1,0 +1,409 @@
+//! Every emulated instruction, run by the emulator and by the CPU on the same registers and
+//! memory; all of both compared.
+//!
+//! `ISAHOTPLUG_CASES` sets the number of cases for each code (200 without it).
+//! `ISAHOTPLUG_CODE` restricts the run to codes whose name contains it.
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "random bits are reinterpreted on purpose"
+)]
+
+mod generate;
+mod oracle;
+mod random;
+
+use emulator::{Access, EMULATED, Fault, FaultKind, Memory, MemoryFault, State, exception};
+use generate::{Case, Place};
+use iced_x86::{Code, EncodingKind, Mnemonic};
+use isa::FeatureSet;
+use oracle::{DATA, Oracle, Outcome};
+use random::Random;
+use std::collections::BTreeMap;
+use std::io::Write;
+
+/// The emulator's view of the arena: the data pages, and the instruction.
+struct Shadow {
+    data: u64,
+    bytes: Vec<u8>,
+    code: Vec<u8>,
+}
+
+impl Shadow {
+    fn range(
+        &self,
+        address: u64,
+        length: usize,
+        access: Access,
+    ) -> Result<std::ops::Range<usize>, MemoryFault> {
+        for i in 0..length as u64 {
+            let at = address.wrapping_add(i);
+            if at.wrapping_sub(self.data) >= DATA as u64 {
+                return Err(MemoryFault {
+                    address: at,
+                    access,
+                    kind: FaultKind::Forbidden,
+                });
+            }
+        }
+        let start = (address - self.data) as usize;
+        Ok(start..start + length)
+    }
+}
+
+impl Memory for Shadow {
+    fn read(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryFault> {
+        let range = self.range(address, buffer.len(), Access::Read)?;
+        buffer.copy_from_slice(&self.bytes[range]);
+        Ok(())
+    }
+
+    fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MemoryFault> {
+        let range = self.range(address, bytes.len(), Access::Write)?;
+        self.bytes[range].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn check_write(&mut self, address: u64, length: usize) -> Result<(), MemoryFault> {
+        self.range(address, length, Access::Write).map(|_| ())
+    }
+
+    fn fetch(&mut self, _: u64, buffer: &mut [u8]) -> usize {
+        let length = self.code.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&self.code[..length]);
+        length
+    }
+}
+
+/// The signal that Linux would send for a fault.
+fn expected_signal(fault: Fault, mxcsr: u32) -> Outcome {
+    // From the kernel's fpu__exception_code and the x86 page fault handler.
+    let (number, code, address) = match fault {
+        Fault::Unknown => (libc::SIGILL, 2, None),
+        Fault::Memory(fault) => (libc::SIGSEGV, 2, Some(fault.address)),
+        // A #GP has the code SI_KERNEL and no address.
+        Fault::Alignment { .. } | Fault::Protection => (libc::SIGSEGV, 0x80, None),
+        Fault::Simd { .. } => {
+            // The kernel looks at all sticky flags that are not masked, old ones too.
+            let unmasked = mxcsr & !(mxcsr >> 7);
+            let code = if unmasked & exception::INVALID != 0 {
+                7
+            } else if unmasked & exception::ZERO_DIVIDE != 0 {
+                3
+            } else if unmasked & exception::OVERFLOW != 0 {
+                4
+            } else if unmasked & (exception::UNDERFLOW | exception::DENORMAL) != 0 {
+                5
+            } else {
+                6
+            };
+            (libc::SIGFPE, code, None)
+        }
+    };
+    Outcome::Signal {
+        number,
+        code,
+        address: address.unwrap_or(0),
+    }
+}
+
+/// Blanks what a signal says beyond number, code and the address of a memory access.
+fn normalised(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Signal {
+            number,
+            code,
+            address,
+        } => Outcome::Signal {
+            number,
+            code,
+            address: if number == libc::SIGSEGV { address } else { 0 },
+        },
+        Outcome::Completed => Outcome::Completed,
+    }
+}
+
+fn is_approximate(mnemonic: Mnemonic) -> bool {
+    matches!(
+        mnemonic,
+        Mnemonic::Rcpps
+            | Mnemonic::Vrcpps
+            | Mnemonic::Rcpss
+            | Mnemonic::Vrcpss
+            | Mnemonic::Rsqrtps
+            | Mnemonic::Vrsqrtps
+            | Mnemonic::Rsqrtss
+            | Mnemonic::Vrsqrtss
+    )
+}
+
+/// Where both lanes are within twice the architecture's bound of each other, takes the CPU's.
+fn accept_approximations(emulated: &mut State, native: &State) {
+    for (e, n) in emulated.vector.iter_mut().zip(&native.vector) {
+        for i in 0..16 {
+            let (x, y) = (f32::from_bits(e.lane(i)), f32::from_bits(n.lane(i)));
+            let bound = 3.0 / 4096.0 * f64::from(y).abs();
+            if x.is_normal() && y.is_normal() && (f64::from(x) - f64::from(y)).abs() <= bound {
+                e.set_lane(i, y.to_bits());
+            }
+        }
+    }
+}
+
+/// All that differs between two states, a line each.
+fn differences(before: &State, emulated: &State, native: &State) -> String {
+    let mut text = String::new();
+    let mut line = |what: String, b: String, e: String, n: String| {
+        if e != n {
+            text += &format!("  {what}: before {b}\n    emulated {e}\n    native   {n}\n");
+        }
+    };
+    let hex = |x: u64| format!("{x:#x}");
+    for i in 0..16 {
+        let of = |s: &State| hex(s.gpr[i]);
+        line(format!("gpr {i}"), of(before), of(emulated), of(native));
+    }
+    line(
+        "rip".into(),
+        hex(before.rip),
+        hex(emulated.rip),
+        hex(native.rip),
+    );
+    line(
+        "rflags".into(),
+        hex(before.rflags),
+        hex(emulated.rflags),
+        hex(native.rflags),
+    );
+    line(
+        "mxcsr".into(),
+        hex(before.mxcsr.into()),
+        hex(emulated.mxcsr.into()),
+        hex(native.mxcsr.into()),
+    );
+    for i in 0..32 {
+        let of = |s: &State| format!("{:?}", s.vector[i]);
+        line(format!("vector {i}"), of(before), of(emulated), of(native));
+    }
+    text
+}
+
+/// Runs one case both ways; what differs, if anything does.
+fn compare(oracle: &mut Oracle, shadow: &mut Shadow, case: &Case) -> Result<(), String> {
+    oracle.bytes().copy_from_slice(&shadow.bytes);
+    let mut native = case.state;
+    let outcome = normalised(oracle.run(&case.bytes, &mut native));
+    shadow.code.clone_from(&case.bytes);
+    let mut emulated = case.state;
+    emulated.width = oracle.width;
+    native.width = oracle.width;
+    let result = emulator::step(&mut emulated, shadow, EMULATED);
+    let expected = match result {
+        Ok(_) => Outcome::Completed,
+        Err(fault) => expected_signal(fault, emulated.mxcsr),
+    };
+    // Whether bytes that are not selected may fault is left open by the architecture: this CPU may
+    // check the whole operand, the emulator looks at the selected bytes only.
+    let stores_bytes = matches!(
+        case.instruction.mnemonic(),
+        Mnemonic::Maskmovdqu | Mnemonic::Vmaskmovdqu
+    );
+    if stores_bytes && result.is_ok() && outcome != Outcome::Completed {
+        return Ok(());
+    }
+    if is_approximate(case.instruction.mnemonic()) {
+        accept_approximations(&mut emulated, &native);
+    }
+    let memory_differs = oracle.bytes() != shadow.bytes;
+    if expected == outcome && emulated == native && !memory_differs {
+        return Ok(());
+    }
+    let mut text = format!(
+        "{:?} {:02x?}\n  mxcsr {:#x} rflags {:#x}\n",
+        case.instruction.code(),
+        case.bytes,
+        case.state.mxcsr,
+        case.state.rflags
+    );
+    if expected != outcome {
+        text += &format!("  emulated {result:?} = {expected:?}\n  native   {outcome:?}\n");
+    }
+    if memory_differs {
+        let native = oracle.bytes();
+        let first = (0..DATA).find(|&i| native[i] != shadow.bytes[i]);
+        text += &format!("  memory differs from {first:#x?} on\n");
+        shadow.bytes.copy_from_slice(native);
+    }
+    for i in 0..4 {
+        if let Ok(iced_x86::OpKind::Register) = case.instruction.try_op_kind(i)
+            && i < case.instruction.op_count()
+        {
+            let register = case.instruction.op_register(i);
+            if register.is_vector_register() {
+                text += &format!(
+                    "  {register:?} {:?}\n",
+                    case.state.vector[register.number()]
+                );
+            } else {
+                let value = case.state.gpr[register.full_register().number()];
+                text += &format!("  {register:?} {value:#x}\n");
+            }
+        } else if let Some(target) = case.target
+            && case.instruction.op_kind(i) == iced_x86::OpKind::Memory
+        {
+            let at = target.wrapping_sub(shadow.data) as usize;
+            let bytes = shadow
+                .bytes
+                .get(at..at.saturating_add(32))
+                .map(<[u8]>::to_vec)
+                .unwrap_or_default();
+            text += &format!("  memory at {at:#x} {bytes:02x?}\n");
+        }
+    }
+    text += &differences(&case.state, &emulated, &native);
+    Err(text)
+}
+
+/// The features of this CPU.
+fn available() -> FeatureSet {
+    isa::detect()
+}
+
+fn cases() -> u64 {
+    std::env::var("ISAHOTPLUG_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(200)
+}
+
+/// The features of a code of which every instruction must be emulated; `None` for any other code,
+/// and for those on MMX registers.
+fn in_scope(code: Code) -> Option<FeatureSet> {
+    let info = code.op_code();
+    let vector = matches!(code.encoding(), EncodingKind::Legacy | EncodingKind::VEX);
+    if !info.is_instruction() || !info.mode64() || !vector {
+        return None;
+    }
+    let place = Place {
+        code: 0x1000,
+        data: 0x3000,
+    };
+    let mut random = Random(1);
+    let case = (0..100).find_map(|_| generate::case(code, &mut random, place))?;
+    let features = emulator::attribute(&case.bytes)?.features;
+    (!features.is_empty() && features.is_subset(&EMULATED)).then_some(features)
+}
+
+/// Codes that a CPU with all of [`EMULATED`] must have been compared on.
+const FLOOR: usize = 1018;
+
+#[test]
+fn every_instruction_gives_what_the_cpu_gives() {
+    emulator::init();
+    let here = available();
+    let only = std::env::var("ISAHOTPLUG_CODE").unwrap_or_default();
+    let mut oracle = Oracle::new();
+    let place = Place {
+        code: oracle.code(),
+        data: oracle.data(),
+    };
+    let mut shadow = Shadow {
+        data: place.data,
+        bytes: vec![0; DATA],
+        code: Vec::new(),
+    };
+    let (mut tested, mut run, mut emulated) = (0, 0, 0);
+    let mut skipped: BTreeMap<String, usize> = BTreeMap::new();
+    let mut refused = Vec::new();
+    let mut failures: Vec<String> = Vec::new();
+    for (code, features) in Code::values().filter_map(|c| Some((c, in_scope(c)?))) {
+        if !format!("{code:?}").contains(&only) {
+            continue;
+        }
+        let mut failed = 0;
+        let mut done = 0;
+        let mut first = String::new();
+        let mut known = false;
+        let missing = features - here;
+        for number in 0..cases() {
+            let seed = (code as u64) << 32 | number;
+            let mut random = Random(seed);
+            let Some(case) = generate::case(code, &mut random, place) else {
+                continue;
+            };
+            let attribution = emulator::attribute(&case.bytes);
+            known = attribution.is_some_and(|a| a.emulated);
+            if !known || !missing.is_empty() {
+                break;
+            }
+            let start = case.target.map_or(random.below(DATA as u64 - 64), |t| {
+                t.wrapping_sub(place.data).min(DATA as u64 - 64)
+            }) as usize;
+            shadow.bytes[start..start + 64].copy_from_slice(&random.vector());
+            if matches!(
+                case.instruction.mnemonic(),
+                Mnemonic::Ldmxcsr | Mnemonic::Vldmxcsr
+            ) && random.chance(70)
+            {
+                shadow.bytes[start..start + 4].copy_from_slice(&random.mxcsr().to_le_bytes());
+            }
+            done += 1;
+            if let Err(text) = compare(&mut oracle, &mut shadow, &case) {
+                failed += 1;
+                // One is enough of each, unless one code is being looked into.
+                if first.is_empty() || (!only.is_empty() && failed < 20) {
+                    first += &format!("seed {seed:#x} (case {number}): {text}");
+                }
+            }
+        }
+        emulated += usize::from(known);
+        run += done;
+        if !known {
+            refused.push(code);
+        } else if !missing.is_empty() {
+            *skipped
+                .entry(format!("the CPU lacks {missing}"))
+                .or_default() += 1;
+        } else {
+            tested += 1;
+        }
+        if failed > 0 {
+            failures.push(format!(
+                "{failed} of {done} cases differ; the first:\n{first}"
+            ));
+        }
+    }
+    let skips: usize = skipped.values().sum();
+    // Past the capture of the test harness: the counts are to be seen in every run.
+    let mut report = format!(
+        "codes: {tested} tested natively, {skips} skipped; {emulated} emulated; {run} cases\n"
+    );
+    for (reason, count) in &skipped {
+        report += &format!("  {count} skipped: {reason}\n");
+    }
+    let _ = std::io::stderr().write_all(report.as_bytes());
+    if !refused.is_empty() {
+        println!("  {} in scope but not emulated: {refused:?}", refused.len());
+    }
+    for failure in failures.iter().take(60) {
+        println!("{failure}");
+    }
+    assert!(
+        failures.is_empty(),
+        "{} codes differ from the CPU",
+        failures.len()
+    );
+    assert!(
+        refused.is_empty(),
+        "{} codes are not emulated",
+        refused.len()
+    );
+    if only.is_empty() && (EMULATED - here).is_empty() {
+        assert!(
+            tested >= FLOOR,
+            "only {tested} codes were tested, not {FLOOR}"
+        );
+    }
+}

@@ -1,0 +1,342 @@
+//! The CPU itself: runs one instruction on a [`State`] and reports what became of it.
+
+use emulator::{State, Width};
+use std::arch::global_asm;
+use std::mem::offset_of;
+use std::ptr::addr_of_mut;
+use std::sync::{Mutex, MutexGuard};
+
+/// How the instruction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Completed,
+    Signal {
+        number: i32,
+        code: i32,
+        address: u64,
+    },
+}
+
+/// What the assembler below shares with Rust.
+#[repr(C)]
+struct Exchange {
+    state: State,
+    entry: u64,
+    host_rsp: u64,
+    host_mxcsr: u32,
+    signal: i32,
+    code: i32,
+    address: u64,
+}
+
+static mut EXCHANGE: Exchange = Exchange {
+    // SAFETY: zero is a valid value of every field (`Width::Xmm` is 0).
+    state: unsafe { std::mem::zeroed() },
+    entry: 0,
+    host_rsp: 0,
+    host_mxcsr: 0,
+    signal: 0,
+    code: 0,
+    address: 0,
+};
+
+global_asm!(
+    ".altmacro",
+    ".macro load_one instruction:req, register:req, number:req",
+    "\\instruction \\register\\number, [rip + {x} + {vectors} + \\number * 64]",
+    ".endm",
+    ".macro store_one instruction:req, register:req, number:req",
+    "\\instruction [rip + {x} + {vectors} + \\number * 64], \\register\\number",
+    ".endm",
+    ".macro load_all instruction:req, register:req, count:req",
+    ".set i, 0",
+    ".rept \\count",
+    "load_one \\instruction, \\register, %i",
+    ".set i, i + 1",
+    ".endr",
+    ".endm",
+    ".macro store_all instruction:req, register:req, count:req",
+    ".set i, 0",
+    ".rept \\count",
+    "store_one \\instruction, \\register, %i",
+    ".set i, i + 1",
+    ".endr",
+    ".endm",
+    ".globl emulator_test_native_run",
+    "emulator_test_native_run:",
+    "push rbx", "push rbp", "push r12", "push r13", "push r14", "push r15",
+    "mov [rip + {x} + {host_rsp}], rsp",
+    "stmxcsr [rip + {x} + {host_mxcsr}]",
+    "cmp byte ptr [rip + {x} + {width}], 1",
+    "je 1f",
+    "ja 2f",
+    "load_all movups, xmm, 16",
+    "jmp 3f",
+    "1: load_all vmovups, ymm, 16",
+    "jmp 3f",
+    "2: load_all vmovups, zmm, 32",
+    "3: ldmxcsr [rip + {x} + {mxcsr}]",
+    "push qword ptr [rip + {x} + {rflags}]",
+    "popfq",
+    "mov rax, [rip + {x} + {gpr} + 0]",
+    "mov rcx, [rip + {x} + {gpr} + 8]",
+    "mov rdx, [rip + {x} + {gpr} + 16]",
+    "mov rbx, [rip + {x} + {gpr} + 24]",
+    "mov rsp, [rip + {x} + {gpr} + 32]",
+    "mov rbp, [rip + {x} + {gpr} + 40]",
+    "mov rsi, [rip + {x} + {gpr} + 48]",
+    "mov rdi, [rip + {x} + {gpr} + 56]",
+    "mov r8, [rip + {x} + {gpr} + 64]",
+    "mov r9, [rip + {x} + {gpr} + 72]",
+    "mov r10, [rip + {x} + {gpr} + 80]",
+    "mov r11, [rip + {x} + {gpr} + 88]",
+    "mov r12, [rip + {x} + {gpr} + 96]",
+    "mov r13, [rip + {x} + {gpr} + 104]",
+    "mov r14, [rip + {x} + {gpr} + 112]",
+    "mov r15, [rip + {x} + {gpr} + 120]",
+    "jmp [rip + {x} + {entry}]",
+    ".globl emulator_test_native_return",
+    "emulator_test_native_return:",
+    "mov [rip + {x} + {gpr} + 0], rax",
+    "mov [rip + {x} + {gpr} + 8], rcx",
+    "mov [rip + {x} + {gpr} + 16], rdx",
+    "mov [rip + {x} + {gpr} + 24], rbx",
+    "mov [rip + {x} + {gpr} + 32], rsp",
+    "mov [rip + {x} + {gpr} + 40], rbp",
+    "mov [rip + {x} + {gpr} + 48], rsi",
+    "mov [rip + {x} + {gpr} + 56], rdi",
+    "mov [rip + {x} + {gpr} + 64], r8",
+    "mov [rip + {x} + {gpr} + 72], r9",
+    "mov [rip + {x} + {gpr} + 80], r10",
+    "mov [rip + {x} + {gpr} + 88], r11",
+    "mov [rip + {x} + {gpr} + 96], r12",
+    "mov [rip + {x} + {gpr} + 104], r13",
+    "mov [rip + {x} + {gpr} + 112], r14",
+    "mov [rip + {x} + {gpr} + 120], r15",
+    "mov rsp, [rip + {x} + {host_rsp}]",
+    "pushfq",
+    "pop [rip + {x} + {rflags}]",
+    "stmxcsr [rip + {x} + {mxcsr}]",
+    "ldmxcsr [rip + {x} + {host_mxcsr}]",
+    "cmp byte ptr [rip + {x} + {width}], 1",
+    "je 1f",
+    "ja 2f",
+    "store_all movups, xmm, 16",
+    "jmp 3f",
+    "1: store_all vmovups, ymm, 16",
+    "vzeroupper",
+    "jmp 3f",
+    "2: store_all vmovups, zmm, 32",
+    "vzeroupper",
+    "3: cld",
+    "pop r15", "pop r14", "pop r13", "pop r12", "pop rbp", "pop rbx",
+    "ret",
+    ".noaltmacro",
+    x = sym EXCHANGE,
+    gpr = const offset_of!(Exchange, state.gpr),
+    rflags = const offset_of!(Exchange, state.rflags),
+    mxcsr = const offset_of!(Exchange, state.mxcsr),
+    vectors = const offset_of!(Exchange, state.vector),
+    width = const offset_of!(Exchange, state.width),
+    entry = const offset_of!(Exchange, entry),
+    host_rsp = const offset_of!(Exchange, host_rsp),
+    host_mxcsr = const offset_of!(Exchange, host_mxcsr),
+);
+
+unsafe extern "C" {
+    fn emulator_test_native_run();
+    fn emulator_test_native_return();
+}
+
+/// Records the signal and goes on after the instruction, with its registers as they were.
+extern "C" fn on_signal(number: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let context = context.cast::<libc::ucontext_t>();
+    // SAFETY: the kernel passes valid pointers; EXCHANGE is only used by the thread that runs the
+    // instruction, which is this one, under the lock of `Oracle`.
+    unsafe {
+        let exchange = addr_of_mut!(EXCHANGE);
+        let rip = &mut (*context).uc_mcontext.gregs[libc::REG_RIP as usize];
+        if *rip as u64 != (*exchange).entry {
+            // Not the instruction under test: die of it.
+            libc::signal(number, libc::SIG_DFL);
+            return;
+        }
+        (*exchange).signal = number;
+        (*exchange).code = (*info).si_code;
+        (*exchange).address = (*info).si_addr() as u64;
+        *rip = emulator_test_native_return as *const () as i64;
+    }
+}
+
+/// Size of the two data pages in the middle of the arena.
+pub(crate) const DATA: usize = 2 * 4096;
+
+/// Value of the GS base while instructions run.
+pub(crate) const GS_BASE: u64 = 0x1_2340;
+
+/// The arena: a page of code, a page without access, two of data, a page without access; all
+/// below 2 GiB so that 32-bit addresses reach it.
+pub(crate) struct Oracle {
+    base: u64,
+    stack: Vec<u8>,
+    pub width: Width,
+    _alone: MutexGuard<'static, ()>,
+}
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+impl Oracle {
+    pub(crate) fn new() -> Self {
+        let alone = ALONE
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let width = if std::is_x86_feature_detected!("avx512f") {
+            Width::Zmm
+        } else if std::is_x86_feature_detected!("avx") {
+            Width::Ymm
+        } else {
+            Width::Xmm
+        };
+        let mut stack = vec![0; 1 << 16];
+        // SAFETY: plain system calls on memory and handlers that this object owns; the alternate
+        // stack lives as long as it.
+        let base = unsafe {
+            let base = libc::mmap(
+                std::ptr::null_mut(),
+                5 * 4096,
+                libc::PROT_NONE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT,
+                -1,
+                0,
+            );
+            assert_ne!(base, libc::MAP_FAILED);
+            let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+            assert_eq!(libc::mprotect(base, 4096, all), 0);
+            let data = base.byte_add(2 * 4096);
+            assert_eq!(
+                libc::mprotect(data, DATA, libc::PROT_READ | libc::PROT_WRITE),
+                0
+            );
+            let alternate = libc::stack_t {
+                ss_sp: stack.as_mut_ptr().cast(),
+                ss_flags: 0,
+                ss_size: stack.len(),
+            };
+            assert_eq!(
+                libc::sigaltstack(&raw const alternate, std::ptr::null_mut()),
+                0
+            );
+            for signal in [libc::SIGILL, libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE] {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_sigaction = on_signal as *const () as usize;
+                action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+                assert_eq!(
+                    libc::sigaction(signal, &raw const action, std::ptr::null_mut()),
+                    0
+                );
+            }
+            const ARCH_SET_GS: i32 = 0x1001;
+            assert_eq!(libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, GS_BASE), 0);
+            base as u64
+        };
+        Self {
+            base,
+            stack,
+            width,
+            _alone: alone,
+        }
+    }
+
+    /// Where the instruction under test begins.
+    pub(crate) fn code(&self) -> u64 {
+        self.base + 64
+    }
+
+    /// The first byte of the data pages; the page before and the page after cannot be accessed.
+    pub(crate) fn data(&self) -> u64 {
+        self.base + 2 * 4096
+    }
+
+    /// The data pages.
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: mapped readable and writable in `new`, and only reachable through `self`.
+        unsafe { std::slice::from_raw_parts_mut(self.data() as *mut u8, DATA) }
+    }
+
+    /// Bits of MXCSR that this CPU lets be set.
+    pub(crate) fn mxcsr_mask() -> u32 {
+        #[repr(align(16))]
+        struct Area([u8; 512]);
+        let mut area = Area([0; 512]);
+        // SAFETY: FXSAVE writes the 512 aligned bytes it is given; every x86-64 CPU has it.
+        unsafe { std::arch::x86_64::_fxsave64(area.0.as_mut_ptr()) };
+        match area
+            .0
+            .as_chunks()
+            .0
+            .get(7)
+            .copied()
+            .map_or(0, u32::from_le_bytes)
+        {
+            0 => State::DEFAULT_MXCSR_MASK,
+            mask => mask,
+        }
+    }
+
+    /// Executes `instruction` on `state`.
+    pub(crate) fn run(&mut self, instruction: &[u8], state: &mut State) -> Outcome {
+        let back = emulator_test_native_return as *const () as u64;
+        let entry = self.code();
+        let width = self.width;
+        // SAFETY: the code page is ours and big enough for 15 bytes and the jump; the instruction
+        // is one that changes only the registers saved and the data pages, or raises a signal that
+        // `on_signal` turns into a return.
+        unsafe {
+            let code = entry as *mut u8;
+            std::ptr::copy_nonoverlapping(instruction.as_ptr(), code, instruction.len());
+            // jmp [rip + 0], and the address.
+            let jump = [0xff, 0x25, 0, 0, 0, 0];
+            let after = code.add(instruction.len());
+            std::ptr::copy_nonoverlapping(jump.as_ptr(), after, 6);
+            after.add(6).cast::<u64>().write_unaligned(back);
+            let exchange = addr_of_mut!(EXCHANGE);
+            (*exchange).state = *state;
+            (*exchange).state.width = width;
+            (*exchange).entry = entry;
+            (*exchange).signal = 0;
+            emulator_test_native_run();
+            let (old_width, end) = (state.width, entry + instruction.len() as u64);
+            *state = (*exchange).state;
+            state.width = old_width;
+            if (*exchange).signal == 0 {
+                state.rip = end;
+                Outcome::Completed
+            } else {
+                Outcome::Signal {
+                    number: (*exchange).signal,
+                    code: (*exchange).code,
+                    address: (*exchange).address,
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Oracle {
+    fn drop(&mut self) {
+        // SAFETY: undoes what `new` did; nothing points into the arena any more.
+        unsafe {
+            let off = libc::stack_t {
+                ss_sp: std::ptr::null_mut(),
+                ss_flags: libc::SS_DISABLE,
+                ss_size: 0,
+            };
+            libc::sigaltstack(&raw const off, std::ptr::null_mut());
+            for signal in [libc::SIGILL, libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            libc::munmap(self.base as *mut libc::c_void, 5 * 4096);
+        }
+        self.stack.clear();
+    }
+}
