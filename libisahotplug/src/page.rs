@@ -1,0 +1,119 @@
+//! The page that this process believes: the agent's, or its own.
+//!
+//! Without an agent the process has a page of its own that says what CPUID
+//! says, so that everything else need not know the difference.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use isa::FeatureSet;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap};
+use protocol::availability::Publication;
+use protocol::page::{self, Page, PageError};
+
+use crate::trap::TRAPS;
+
+static OWN: Page = Page::new();
+static CURRENT: AtomicPtr<Page> = AtomicPtr::new((&raw const OWN).cast_mut());
+
+/// Why the agent's page cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttachError {
+    #[error("cannot open: {0}")]
+    Open(io::Error),
+    #[error("not a regular file of {} bytes", page::SIZE)]
+    Shape,
+    #[error("cannot map: {0}")]
+    Map(io::Error),
+    #[error("{0}")]
+    Content(#[from] PageError),
+}
+
+/// Fills this process's own page. Called once, before anything reads it.
+pub(crate) fn init_own() {
+    let visible = isa::detect();
+    OWN.format([0, 0]);
+    OWN.publish(&Publication {
+        generation: 1,
+        available: visible,
+        visible,
+        ..Publication::default()
+    });
+}
+
+/// The page in force. Async-signal-safe.
+pub(crate) fn current() -> &'static Page {
+    // SAFETY: CURRENT holds the own page or a mapping that is never unmapped.
+    unsafe { &*CURRENT.load(Ordering::Acquire) }
+}
+
+/// Whether the page in force is an agent's.
+pub(crate) fn is_agents() -> bool {
+    !std::ptr::eq(current(), &raw const OWN)
+}
+
+/// What may be used now: what is published less what this process has seen
+/// trap. Async-signal-safe.
+pub(crate) fn available() -> FeatureSet {
+    current()
+        .read()
+        .unwrap_or_default()
+        .available
+        .difference(TRAPS.lost())
+}
+
+/// Maps the agent's page at `path` and takes it into force; `false` if it is
+/// in force already.
+///
+/// # Errors
+/// [`AttachError`]; the page in force stays.
+pub(crate) fn attach(path: &Path) -> Result<bool, AttachError> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+        .map_err(AttachError::Open)?;
+    let metadata = file.metadata().map_err(AttachError::Open)?;
+    if !metadata.is_file() || metadata.size() != page::SIZE as u64 {
+        return Err(AttachError::Shape);
+    }
+    let length = std::num::NonZeroUsize::new(page::SIZE).ok_or(AttachError::Shape)?;
+    // SAFETY: a fresh mapping at an address of the kernel's choice; the file
+    // was seen to be as long.
+    let mapping: NonNull<Page> = unsafe {
+        mmap(
+            None,
+            length,
+            ProtFlags::PROT_READ,
+            MapFlags::MAP_SHARED,
+            &file,
+            0,
+        )
+    }
+    .map_err(|e| AttachError::Map(e.into()))?
+    .cast();
+    // SAFETY: mappings are page-aligned, as long as a Page, and any bytes are
+    // a valid Page that readers may look at.
+    let page = unsafe { mapping.as_ref() };
+    let usable = page.read().map_err(AttachError::from).map(|_| {
+        let old = current();
+        !(is_agents() && old.identity() == page.identity() && !old.is_retired())
+    });
+    match usable {
+        Ok(true) => {
+            // The old mapping stays: a handler may be reading it. There is one
+            // for each time that an agent gave up its page.
+            CURRENT.store(mapping.as_ptr(), Ordering::Release);
+            Ok(true)
+        }
+        other => {
+            // SAFETY: nobody else has seen this mapping.
+            let _ = unsafe { nix::sys::mman::munmap(mapping.cast(), page::SIZE) };
+            other
+        }
+    }
+}

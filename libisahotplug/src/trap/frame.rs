@@ -1,0 +1,253 @@
+//! The registers of the interrupted thread, in and out of the signal frame.
+//!
+//! The kernel saves the vector registers as an XSAVE image in standard format
+//! (Intel SDM vol. 1, 13.4) behind `uc_mcontext.fpregs`. The last 48 bytes of
+//! its legacy area are the software's: a magic number, the size, the
+//! components (arch/x86/include/uapi/asm/sigcontext.h, `_fpx_sw_bytes`). A
+//! clear bit in XSTATE_BV means that the component is in its initial state,
+//! whatever its bytes say.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use emulator::{State, Width};
+
+/// Bit of a state component in XCR0 and XSTATE_BV.
+const SSE: u64 = 1 << 1;
+const YMM: u64 = 1 << 2;
+const ZMM_HI256: u64 = 1 << 6;
+const PKRU: u64 = 1 << 9;
+
+const FXSAVE_MXCSR: usize = 24;
+const FXSAVE_MXCSR_MASK: usize = 28;
+const FXSAVE_XMM: usize = 160;
+const SOFTWARE: usize = 464;
+/// `FP_XSTATE_MAGIC1`.
+const MAGIC1: u32 = 0x4650_5853;
+const XSTATE_BV: usize = 512;
+const LEGACY_AND_HEADER: usize = 576;
+
+/// Offsets of YMM_Hi128, ZMM_Hi256 and PKRU in the standard format (CPUID leaf
+/// 0xD, EBX of the component's subleaf); 0 where the CPU has no such component.
+static OFFSETS: [AtomicU32; 3] = [const { AtomicU32::new(0) }; 3];
+
+/// OSPKE: the OS has set CR4.PKE, so that WRPKRU does not raise #UD.
+static HAS_WRPKRU: AtomicBool = AtomicBool::new(false);
+
+/// Asks the CPU where components lie. Once, before the first trap; the guest's
+/// layout is fixed at boot (a host with another one is no possible target).
+pub(super) fn init() {
+    if isa::cpuid(0, 0)[0] >= 0xd {
+        // qemu-user puts PKRU into the frame of a CPU that has no WRPKRU.
+        let ospke = isa::cpuid(7, 0)[2] & 1 << 4 != 0;
+        HAS_WRPKRU.store(ospke, Ordering::Relaxed);
+        for (offset, component) in OFFSETS.iter().zip([2, 6, 9]) {
+            offset.store(isa::cpuid(0xd, component)[1], Ordering::Relaxed);
+        }
+    }
+}
+
+/// The general registers in the order of their encoding, as indexes into
+/// `uc_mcontext.gregs` (`libc::REG_RAX` and so on).
+const GPRS: [i32; 16] = [
+    libc::REG_RAX,
+    libc::REG_RCX,
+    libc::REG_RDX,
+    libc::REG_RBX,
+    libc::REG_RSP,
+    libc::REG_RBP,
+    libc::REG_RSI,
+    libc::REG_RDI,
+    libc::REG_R8,
+    libc::REG_R9,
+    libc::REG_R10,
+    libc::REG_R11,
+    libc::REG_R12,
+    libc::REG_R13,
+    libc::REG_R14,
+    libc::REG_R15,
+];
+
+/// Index of a register in `uc_mcontext.gregs`; `libc` has them as C's int.
+pub(super) const fn index(register: i32) -> usize {
+    register.unsigned_abs() as usize
+}
+
+/// A signal frame that holds vector registers.
+pub(super) struct Frame<'a> {
+    context: &'a mut libc::ucontext_t,
+    image: *mut u8,
+    /// The components that the frame has room for.
+    components: u64,
+    size: usize,
+}
+
+impl<'a> Frame<'a> {
+    /// The frame behind `context`; `None` if it holds no XSAVE or FXSAVE image.
+    ///
+    /// # Safety
+    /// `context` must be the third argument of the running signal handler.
+    pub(super) unsafe fn new(context: &'a mut libc::ucontext_t) -> Option<Self> {
+        let image = context.uc_mcontext.fpregs.cast::<u8>();
+        if image.is_null() {
+            return None;
+        }
+        let mut frame = Self {
+            context,
+            image,
+            components: SSE,
+            size: 512,
+        };
+        if frame.load_u32(SOFTWARE) == MAGIC1 {
+            // extended_size, xfeatures, xstate_size.
+            frame.size = LEGACY_AND_HEADER;
+            frame.components = u64::from(frame.load_u32(SOFTWARE + 8))
+                | u64::from(frame.load_u32(SOFTWARE + 12)) << 32;
+            frame.size = frame.load_u32(SOFTWARE + 16) as usize;
+        }
+        Some(frame)
+    }
+
+    /// Address of the interrupted instruction.
+    pub(super) fn rip(&self) -> u64 {
+        self.context.uc_mcontext.gregs[index(libc::REG_RIP)].cast_unsigned()
+    }
+
+    /// Lets the handler touch what the interrupted thread may touch: the
+    /// kernel gave it a PKRU of its own.
+    pub(super) fn restore_pkru(&self) {
+        if !HAS_WRPKRU.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(at) = self.component(PKRU, 2, 4) {
+            let value = if self.in_use() & PKRU != 0 {
+                self.load_u32(at)
+            } else {
+                0
+            };
+            // SAFETY: CR4.PKE is set; the thread ran with this value until now.
+            unsafe {
+                core::arch::asm!("wrpkru", in("eax") value, in("ecx") 0, in("edx") 0,
+                    options(nostack, preserves_flags));
+            }
+        }
+    }
+
+    /// Copies the registers out of the frame.
+    pub(super) fn load(&self, state: &mut State) {
+        let gregs = &self.context.uc_mcontext.gregs;
+        for (to, from) in state.gpr.iter_mut().zip(GPRS) {
+            *to = gregs[index(from)].cast_unsigned();
+        }
+        state.rip = self.rip();
+        state.rflags = gregs[index(libc::REG_EFL)].cast_unsigned();
+        state.mxcsr = self.load_u32(FXSAVE_MXCSR);
+        state.mxcsr_mask = match self.load_u32(FXSAVE_MXCSR_MASK) {
+            0 => State::DEFAULT_MXCSR_MASK,
+            mask => mask,
+        };
+        let in_use = self.in_use();
+        let high = self.component(YMM, 0, 256);
+        let higher = self.component(ZMM_HI256, 1, 512);
+        state.width = if high.is_some() {
+            Width::Ymm
+        } else {
+            Width::Xmm
+        };
+        for (i, vector) in state.vector.iter_mut().take(16).enumerate() {
+            let [low, ymm, zmm_low, zmm_high] = chunks(&mut vector.0);
+            if in_use & SSE != 0 {
+                self.load_bytes(FXSAVE_XMM + i * 16, low);
+            }
+            if let Some(at) = high.filter(|_| in_use & YMM != 0) {
+                self.load_bytes(at + i * 16, ymm);
+            }
+            if let Some(at) = higher.filter(|_| in_use & ZMM_HI256 != 0) {
+                self.load_bytes(at + i * 32, zmm_low);
+                self.load_bytes(at + i * 32 + 16, zmm_high);
+            }
+        }
+    }
+
+    /// Copies the registers back; the thread goes on with them.
+    pub(super) fn store(&mut self, state: &State) {
+        let gregs = &mut self.context.uc_mcontext.gregs;
+        for (from, to) in state.gpr.iter().zip(GPRS) {
+            gregs[index(to)] = from.cast_signed();
+        }
+        gregs[index(libc::REG_RIP)] = state.rip.cast_signed();
+        gregs[index(libc::REG_EFL)] = state.rflags.cast_signed();
+        self.store_mxcsr(state.mxcsr);
+        let mut in_use = self.in_use() | SSE;
+        let high = self.component(YMM, 0, 256);
+        let higher = self.component(ZMM_HI256, 1, 512);
+        for (i, vector) in state.vector.iter().take(16).enumerate() {
+            self.store_bytes(FXSAVE_XMM + i * 16, &vector.0[..16]);
+            if let Some(at) = high {
+                in_use |= YMM;
+                self.store_bytes(at + i * 16, &vector.0[16..32]);
+            }
+            // Left in its initial state where it was: all zero anyway.
+            if let Some(at) = higher.filter(|_| in_use & ZMM_HI256 != 0) {
+                self.store_bytes(at + i * 32, &vector.0[32..]);
+            }
+        }
+        if self.size >= LEGACY_AND_HEADER {
+            self.store_bytes(XSTATE_BV, &in_use.to_le_bytes());
+        }
+    }
+
+    /// Only MXCSR: what an unmasked floating-point exception leaves behind.
+    pub(super) fn store_mxcsr(&mut self, mxcsr: u32) {
+        self.store_bytes(FXSAVE_MXCSR, &mxcsr.to_le_bytes());
+    }
+
+    /// XSTATE_BV: the components that are not in their initial state.
+    fn in_use(&self) -> u64 {
+        if self.size < LEGACY_AND_HEADER {
+            return SSE;
+        }
+        u64::from(self.load_u32(XSTATE_BV)) | u64::from(self.load_u32(XSTATE_BV + 4)) << 32
+    }
+
+    /// Where component `bit` of `len` bytes lies, if the frame holds it.
+    fn component(&self, bit: u64, index: usize, len: usize) -> Option<usize> {
+        let at = OFFSETS[index].load(Ordering::Relaxed) as usize;
+        (self.components & bit != 0 && at >= LEGACY_AND_HEADER && at + len <= self.size)
+            .then_some(at)
+    }
+
+    fn load_u32(&self, at: usize) -> u32 {
+        let mut bytes = [0; 4];
+        self.load_bytes(at, &mut bytes);
+        u32::from_le_bytes(bytes)
+    }
+
+    fn load_bytes(&self, at: usize, to: &mut [u8]) {
+        debug_assert!(at + to.len() <= self.size);
+        // SAFETY: every caller stays within the legacy area, the header, or a
+        // component that `component` has checked against the image's size.
+        unsafe {
+            self.image
+                .add(at)
+                .copy_to_nonoverlapping(to.as_mut_ptr(), to.len());
+        };
+    }
+
+    fn store_bytes(&mut self, at: usize, from: &[u8]) {
+        debug_assert!(at + from.len() <= self.size);
+        // SAFETY: as in `load_bytes`.
+        unsafe {
+            self.image
+                .add(at)
+                .copy_from_nonoverlapping(from.as_ptr(), from.len());
+        };
+    }
+}
+
+/// The four 16-byte quarters of a register.
+fn chunks(bytes: &mut [u8; 64]) -> [&mut [u8]; 4] {
+    let (low, high) = bytes.split_at_mut(32);
+    let (a, b) = low.split_at_mut(16);
+    let (c, d) = high.split_at_mut(16);
+    [a, b, c, d]
+}

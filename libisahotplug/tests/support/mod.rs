@@ -1,0 +1,146 @@
+//! Builds C programs against the library as a user would, and runs them on
+//! this CPU or on a lesser one.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use isa::FeatureSet;
+use protocol::availability::{Cause, Publication};
+use protocol::page::{Page, SIZE};
+use tempfile::TempDir;
+
+/// The root of the project.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Where cargo has put the shared object beside this test.
+fn library() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent()
+        .unwrap()
+        .join("libisahotplug.so")
+        .canonicalize()
+        .unwrap()
+}
+
+/// A folder with a program built from C, and the library by its soname.
+pub(crate) struct Program {
+    folder: TempDir,
+}
+
+impl Program {
+    /// Compiles `source` (a path from the project's root).
+    pub(crate) fn build(source: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let so = folder.path().join("libisahotplug.so");
+        symlink(library(), &so).unwrap();
+        symlink(library(), folder.path().join("libisahotplug.so.0")).unwrap();
+        let output = Command::new("cc")
+            .args([
+                "-std=c11",
+                "-D_GNU_SOURCE",
+                "-O1",
+                "-g",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-pthread",
+            ])
+            .arg("-I")
+            .arg(root().join("libisahotplug/include"))
+            .arg(root().join(source))
+            .arg("-o")
+            .arg(folder.path().join("program"))
+            .arg("-L")
+            .arg(folder.path())
+            .args(["-lisahotplug", "-Wl,-rpath,$ORIGIN"])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Self { folder }
+    }
+
+    /// Writes what an agent would have published, so that the program believes
+    /// that `available` is there.
+    pub(crate) fn publish(&self, generation: u64, available: FeatureSet) {
+        let page = Page::new();
+        page.format([7, 7]);
+        let visible = isa::detect();
+        page.publish(&Publication {
+            generation,
+            available,
+            visible,
+            cause: Cause::Offer,
+            ..Publication::default()
+        });
+        let mut file = std::fs::File::create(self.run_dir().join("page")).unwrap();
+        // SAFETY: a Page is SIZE bytes of plain integers that nobody writes now.
+        let bytes = unsafe { std::slice::from_raw_parts((&raw const page).cast::<u8>(), SIZE) };
+        file.write_all(bytes).unwrap();
+    }
+
+    /// The agent's directory of the programs run from here.
+    pub(crate) fn run_dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The command that runs the program on this CPU.
+    pub(crate) fn here(&self) -> Command {
+        self.with(Command::new(self.folder.path().join("program")))
+    }
+
+    /// The command that runs the program on a CPU that lacks AVX2, FMA, F16C
+    /// and BMI2 and raises #UD for them; `None` where qemu-user is missing.
+    pub(crate) fn on_lesser_cpu(&self) -> Option<Command> {
+        Command::new("qemu-x86_64").arg("--version").output().ok()?;
+        let mut command = Command::new("qemu-x86_64");
+        command.args(["-cpu", "max,-avx2,-fma,-f16c,-bmi2"]);
+        command.arg(self.folder.path().join("program"));
+        Some(self.with(command))
+    }
+
+    fn with(&self, mut command: Command) -> Command {
+        command.env("ISAHOTPLUG_RUN_DIR", self.run_dir());
+        command
+    }
+}
+
+/// Counts a test that cannot run on this machine.
+pub(crate) fn skip(test: &str, reason: &str) {
+    println!("skipped: {test}: {reason}");
+    if let Some(path) = std::env::var_os("ISAHOTPLUG_SKIPS") {
+        let mut file = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(path)
+            .unwrap();
+        writeln!(file, "{test}: {reason}").unwrap();
+    }
+}
+
+/// Standard output as text, after checking that standard error is empty.
+pub(crate) fn stdout(output: &Output) -> String {
+    let mut error = String::new();
+    output.stderr.as_slice().read_to_string(&mut error).unwrap();
+    assert_eq!(error, "", "stderr");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The number behind `key=` in the last line that has it.
+pub(crate) fn last_number(text: &str, key: &str) -> u64 {
+    let key = format!("{key}=");
+    text.split_whitespace()
+        .rev()
+        .find_map(|word| word.strip_prefix(&key))
+        .unwrap_or_else(|| panic!("no {key} in:\n{text}"))
+        .parse()
+        .unwrap()
+}
