@@ -8,6 +8,9 @@ use crate::state::{State, flag};
 use crate::vector::Vector;
 use iced_x86::{EncodingKind, Instruction, Mnemonic, OpKind, Register};
 
+/// Misaligned exception mask, on AMD CPUs with `misalignsse`.
+const MXCSR_MM: u32 = 1 << 17;
+
 /// One instruction with the state and memory it works on.
 pub(crate) struct Context<'a> {
     pub state: &'a mut State,
@@ -132,7 +135,14 @@ impl<'a> Context<'a> {
             | Mnemonic::Vmovntps
             | Mnemonic::Vmovntpd
             | Mnemonic::Vmovntdq
-            | Mnemonic::Vmovntdqa => true,
+            | Mnemonic::Vmovntdqa
+            | Mnemonic::Movaps
+            | Mnemonic::Movapd
+            | Mnemonic::Movdqa
+            | Mnemonic::Movntps
+            | Mnemonic::Movntpd
+            | Mnemonic::Movntdq
+            | Mnemonic::Movntdqa => true,
             Mnemonic::Movups
             | Mnemonic::Movupd
             | Mnemonic::Movdqu
@@ -143,8 +153,17 @@ impl<'a> Context<'a> {
             | Mnemonic::Pcmpestrm64
             | Mnemonic::Pcmpistri
             | Mnemonic::Pcmpistrm => false,
-            // Intel SDM vol. 1, 14.9: legacy SSE demands alignment of 16-byte operands, VEX none.
-            _ => !self.zeroes_upper && size == 16,
+            // Aligned by Intel's manual; AMD CPUs take any address, and no program can mind.
+            Mnemonic::Sha1rnds4
+            | Mnemonic::Sha1nexte
+            | Mnemonic::Sha1msg1
+            | Mnemonic::Sha1msg2
+            | Mnemonic::Sha256rnds2
+            | Mnemonic::Sha256msg1
+            | Mnemonic::Sha256msg2 => false,
+            // Legacy SSE demands alignment of 16-byte operands, VEX none (Intel SDM vol. 1, 14.9);
+            // AMD's MXCSR.MM lifts the demand (AMD APM vol. 1, 4.2.2).
+            _ => !self.zeroes_upper && size == 16 && self.state.mxcsr & MXCSR_MM == 0,
         };
         if aligned && address & (size as u64).wrapping_sub(1) != 0 {
             return Err(Fault::Alignment { address });

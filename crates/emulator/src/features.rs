@@ -22,6 +22,14 @@ pub const EMULATED: FeatureSet = FeatureSet::from_features(&[
     Feature::F16c,
     Feature::Fma,
     Feature::Avx2,
+    Feature::Adx,
+    Feature::Aes,
+    Feature::Pclmulqdq,
+    Feature::ShaNi,
+    Feature::Gfni,
+    Feature::Vaes,
+    Feature::Vpclmulqdq,
+    Feature::AvxVnni,
 ]);
 
 /// The features that an instruction needs; empty for those of every x86-64 CPU, `None` if one of

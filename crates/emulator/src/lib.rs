@@ -2,7 +2,8 @@
 //!
 //! After a live migration to a lesser CPU a program may meet an instruction that now raises #UD.
 //! [`step`] carries out that one instruction on a [`State`] and a [`Memory`], bit for bit as the
-//! CPU would have: AVX, AVX2, FMA, F16C, BMI1, BMI2, LZCNT, POPCNT, MOVBE and SSE3 … SSE4.2.
+//! CPU would have: SSE … SSE4.2, AVX, AVX2, FMA, F16C,
+//! BMI1, BMI2, LZCNT, POPCNT, MOVBE, ADX, AES, PCLMULQDQ, SHA, GFNI and AVX-VNNI; see [`EMULATED`].
 //!
 //! ```
 //! use emulator::{CodeOnly, EMULATED, State, Vector};

@@ -158,6 +158,22 @@ fn denormals_are_zero_and_flushed_when_mxcsr_says_so() {
 }
 
 #[test]
+fn a_result_is_tiny_only_if_it_is_after_rounding() {
+    let run = |a: u32, b: u32| {
+        let mut s = state();
+        s.mxcsr = State::INITIAL_MXCSR | 1 << 15; // FTZ
+        s.vector[1] = Vector::from_lane(a);
+        s.vector[2] = Vector::from_lane(b);
+        run(&[0xc5, 0xf2, 0x59, 0xc2], &mut s); // vmulss xmm0, xmm1, xmm2
+        (s.vector[0].lane::<u32>(0), s.mxcsr & exception::UNDERFLOW)
+    };
+    // (1 + 2^-23) * (1 - 2^-23) * 2^-126 rounds up to the smallest normal.
+    assert_eq!(run(0x3f80_0001, 0x007f_ffff), (0x0080_0000, 0));
+    // (1 - 2^-24) * 2^-126 would only do so for lack of a bit.
+    assert_eq!(run(0x3f7f_ffff, 0x0080_0000), (0, exception::UNDERFLOW));
+}
+
+#[test]
 fn an_unmasked_exception_changes_only_the_sticky_flags() {
     emulator::init();
     let mut s = state();
@@ -230,6 +246,26 @@ fn crc32_of_the_check_string() {
         run(&[0xf2, 0x0f, 0x38, 0xf0, 0xc1], &mut s); // crc32 eax, cl
     }
     assert_eq!(s.gpr[0] ^ 0xffff_ffff, 0xe306_9283);
+}
+
+#[test]
+fn aes_encrypts_the_example_of_the_standard() {
+    // FIPS 197, appendix B: the first round, from the state after the initial key addition.
+    let from = |hex: u128| Vector::from_lane(hex.swap_bytes());
+    let mut s = state();
+    s.vector[1] = from(0x193d_e3be_a0f4_e22b_9ac6_8d2a_e9f8_4808);
+    s.vector[2] = from(0xa0fa_fe17_8854_2cb1_23a3_3939_2a6c_7605);
+    run(&[0xc4, 0xe2, 0x71, 0xdc, 0xc2], &mut s); // vaesenc xmm0, xmm1, xmm2
+    assert_eq!(s.vector[0], from(0xa49c_7ff2_689f_352b_6b5b_ea43_026a_5049));
+}
+
+#[test]
+fn carryless_products_have_no_carries() {
+    let mut s = state();
+    s.vector[1] = Vector::from_lane(0b11u64);
+    s.vector[2] = Vector::from_lane(0b11u64);
+    run(&[0xc4, 0xe3, 0x71, 0x44, 0xc2, 0x00], &mut s); // vpclmulqdq xmm0, xmm1, xmm2, 0
+    assert_eq!(s.vector[0], Vector::from_lane(0b101u64));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Bit manipulation in general-purpose registers: BMI1, BMI2, LZCNT, POPCNT, MOVBE, CRC32.
+//! Bit manipulation in general-purpose registers: BMI1, BMI2, ADX, LZCNT, POPCNT, MOVBE, CRC32.
 
 use crate::context::{Context, register};
 use crate::execution::Execution;
@@ -71,6 +71,9 @@ rows! {
         // For 32 bits a second copy above the first makes the rotation a shift.
         if e.bits == 32 { (a | a << 32) >> count } else { a.rotate_right(count) }
     });
+    // Each with a carry of its own, so that two chains of additions can be interleaved.
+    Adcx => Integer2(|e, a, b| add_with_carry(e, a, b, flag::CF));
+    Adox => Integer2(|e, a, b| add_with_carry(e, a, b, flag::OF));
     Mulx => Special(multiply);
     Movbe => Special(move_swapped);
     Crc32 => Special(crc32);
@@ -117,6 +120,16 @@ fn result_flags(e: &mut Execution, result: u64, carry: bool) -> u64 {
         result >> (e.bits.wrapping_sub(1) & 63) & 1 == 1,
     );
     result
+}
+
+/// `a + b` plus the flag `carry`, which receives the carry out; other flags stay.
+fn add_with_carry(e: &mut Execution, a: u64, b: u64, carry: u64) -> u64 {
+    let carried = u128::from(e.rflags & carry != 0);
+    let sum = u128::from(a)
+        .wrapping_add(u128::from(b))
+        .wrapping_add(carried);
+    set(e, carry, sum >> e.bits.min(64) & 1 == 1);
+    sum as u64
 }
 
 /// Puts the lowest bits of `a` where `mask` has ones.

@@ -2,6 +2,7 @@
 //!
 //! A row names the legacy and the VEX mnemonic of one operation and says what it computes.
 
+mod aes;
 mod bits;
 mod blend;
 mod compare;
@@ -11,6 +12,7 @@ mod float_compare;
 mod float_convert;
 mod float_round;
 mod fused;
+mod galois;
 mod gather;
 mod insert_extract;
 mod integer;
@@ -18,8 +20,10 @@ mod logic;
 mod masked;
 mod moves;
 mod multiply;
+mod neural;
 mod pack;
 mod permute;
+mod sha;
 mod shift;
 mod shuffle;
 mod string;
@@ -28,6 +32,7 @@ use crate::operation::Row;
 
 /// The rows of every family.
 pub(crate) const ALL: &[&[Row]] = &[
+    aes::ROWS,
     bits::ROWS,
     blend::ROWS,
     compare::ROWS,
@@ -37,6 +42,7 @@ pub(crate) const ALL: &[&[Row]] = &[
     float_convert::ROWS,
     float_round::ROWS,
     fused::ROWS,
+    galois::ROWS,
     gather::ROWS,
     insert_extract::ROWS,
     integer::ROWS,
@@ -44,8 +50,10 @@ pub(crate) const ALL: &[&[Row]] = &[
     masked::ROWS,
     moves::ROWS,
     multiply::ROWS,
+    neural::ROWS,
     pack::ROWS,
     permute::ROWS,
+    sha::ROWS,
     shift::ROWS,
     shuffle::ROWS,
     string::ROWS,

@@ -98,6 +98,10 @@ pub(crate) fn case(code: Code, random: &mut Random, place: Place) -> Option<Case
         mxcsr_mask: crate::oracle::Oracle::mxcsr_mask(),
         ..State::default()
     };
+    if random.chance(10) {
+        // AMD's misaligned exception mask, where it exists.
+        state.mxcsr |= 1 << 17 & state.mxcsr_mask;
+    }
     state.gpr.iter_mut().for_each(|r| *r = random.integer());
     state
         .vector

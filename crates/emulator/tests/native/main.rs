@@ -213,6 +213,22 @@ fn compare(oracle: &mut Oracle, shadow: &mut Shadow, case: &Case) -> Result<(), 
     if stores_bytes && result.is_ok() && outcome != Outcome::Completed {
         return Ok(());
     }
+    // With AMD's MXCSR.MM, which lets legacy operands be unaligned, some instructions that use half
+    // of their operand read only that half. The emulator reads what the instruction names.
+    let lenient = case.state.mxcsr & 1 << 17 != 0;
+    if lenient && matches!(result, Err(Fault::Memory(_))) && outcome == Outcome::Completed {
+        return Ok(());
+    }
+    // SHA on memory that is not aligned: a CPU by Intel's manual refuses it, AMD's and the emulator
+    // do not.
+    let is_sha = format!("{:?}", case.instruction.mnemonic()).starts_with("Sha");
+    if is_sha
+        && result.is_ok()
+        && case.target.is_some_and(|t| t % 16 != 0)
+        && outcome != Outcome::Completed
+    {
+        return Ok(());
+    }
     if is_approximate(case.instruction.mnemonic()) {
         accept_approximations(&mut emulated, &native);
     }
@@ -297,7 +313,7 @@ fn in_scope(code: Code) -> Option<FeatureSet> {
 }
 
 /// Codes that a CPU with all of [`EMULATED`] must have been compared on.
-const FLOOR: usize = 1018;
+const FLOOR: usize = 1065;
 
 #[test]
 fn every_instruction_gives_what_the_cpu_gives() {
@@ -406,4 +422,98 @@ fn every_instruction_gives_what_the_cpu_gives() {
             "only {tested} codes were tested, not {FLOOR}"
         );
     }
+}
+
+/// Random VEX encodings with registers only, with prefixes, reserved bits and lengths that may be
+/// illegal: what the emulator carries out the CPU must carry out too, and what it calls no
+/// instruction must be none.
+#[test]
+fn the_cpu_agrees_on_what_is_an_instruction() {
+    emulator::init();
+    if !(EMULATED - available()).is_empty() {
+        eprintln!("skipped: the CPU lacks {}", EMULATED - available());
+        return;
+    }
+    let mut oracle = Oracle::new();
+    let place = Place {
+        code: oracle.code(),
+        data: oracle.data(),
+    };
+    let mut shadow = Shadow {
+        data: place.data,
+        bytes: vec![0; DATA],
+        code: Vec::new(),
+    };
+    let mut completed = 0;
+    for number in 0..cases() * 500 {
+        let mut random = Random(number ^ 0x5eed_0000_0000);
+        let mut bytes = Vec::new();
+        if random.chance(20) {
+            let prefixes = [0x66, 0xf2, 0xf3, 0xf0, 0x40, 0x48, 0x67, 0x2e, 0x65];
+            bytes.push(random.pick(&prefixes));
+        }
+        let unused = if random.chance(70) { 0x78 } else { 0 };
+        if random.chance(50) {
+            bytes.extend([0xc5, random.next() as u8 | unused]);
+        } else {
+            let map = 1 + random.below(3) as u8;
+            let first = random.next() as u8 & 0xe0;
+            bytes.extend([0xc4, first | map, random.next() as u8 | unused]);
+        }
+        bytes.extend([random.next() as u8, random.next() as u8 | 0xc0]);
+        // An immediate, if one belongs to it; else NOPs that do not matter.
+        bytes.extend([0x90; 2]);
+        let attribution = emulator::attribute(&bytes);
+        let known = attribution.is_some_and(|a| EMULATED.is_superset(&a.features));
+        if attribution.is_some() && !known {
+            continue;
+        }
+        if let Some(attribution) = attribution {
+            bytes.truncate(attribution.length);
+        }
+        let mut decoder =
+            iced_x86::Decoder::with_ip(64, &bytes, place.code, iced_x86::DecoderOptions::NONE);
+        let instruction = decoder.decode();
+        // An instruction with memory at RDI would find no memory there.
+        if instruction.is_invalid() && random.chance(50)
+            || matches!(instruction.mnemonic(), Mnemonic::Vmaskmovdqu)
+            || is_approximate(instruction.mnemonic())
+        {
+            continue;
+        }
+        let mut state = State {
+            rip: place.code,
+            rflags: 0x202,
+            gs_base: oracle::GS_BASE,
+            mxcsr_mask: Oracle::mxcsr_mask(),
+            ..State::default()
+        };
+        state.gpr.iter_mut().for_each(|r| *r = random.integer());
+        let vectors = state.vector.iter_mut();
+        vectors.for_each(|v| *v = emulator::Vector(random.vector()));
+        let case = Case {
+            bytes,
+            instruction,
+            state,
+            target: None,
+        };
+        completed += u64::from(known);
+        if !known && ignores_w(&case.bytes) {
+            continue;
+        }
+        if let Err(text) = compare(&mut oracle, &mut shadow, &case) {
+            panic!("case {number}: {text}");
+        }
+    }
+    assert!(
+        completed > cases() * 20,
+        "only {completed} were instructions"
+    );
+}
+
+/// VPERMQ and VPERMPD with VEX.W = 0 are #UD by the manuals, and here; AMD's Zen 5 executes them.
+fn ignores_w(bytes: &[u8]) -> bool {
+    bytes
+        .windows(4)
+        .any(|b| b[0] == 0xc4 && b[1] & 0x1f == 3 && b[2] & 0x80 == 0 && matches!(b[3], 0 | 1))
 }

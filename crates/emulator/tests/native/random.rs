@@ -131,6 +131,33 @@ const INTERESTING_F64: &[u64] = &[
     0x3ca0_0000_0000_0000,
 ];
 
+/// Numbers whose products and quotients lie around the smallest normal number, where it matters
+/// that a result is called tiny after it has been rounded.
+const AROUND_TINY_F32: &[u32] = &[
+    0x3f80_0001,
+    0x3f7f_ffff,
+    0x3f80_0000,
+    0x3f00_0000,
+    0x007f_ffff,
+    0x0080_0000,
+    0x0080_0001,
+    0x0040_0000,
+];
+
+/// The same in double precision, and doubles that become tiny as singles.
+const AROUND_TINY_F64: &[u64] = &[
+    0x3ff0_0000_0000_0001,
+    0x3fef_ffff_ffff_ffff,
+    0x3ff0_0000_0000_0000,
+    0x3fe0_0000_0000_0000,
+    0x000f_ffff_ffff_ffff,
+    0x0010_0000_0000_0000,
+    0x0010_0000_0000_0001,
+    0x380f_ffff_ffff_ffff,
+    0x380f_ffff_e800_0000,
+    0x380f_ffff_f000_0001,
+];
+
 impl Random {
     fn f32(&mut self) -> u32 {
         match self.below(10) {
@@ -178,7 +205,13 @@ impl Random {
     /// Sixty-four bytes filled with one kind of lane.
     pub(crate) fn vector(&mut self) -> [u8; 64] {
         let mut bytes = [0; 64];
-        match self.below(9) {
+        match self.below(10) {
+            0 if self.chance(40) => bytes
+                .chunks_exact_mut(4)
+                .for_each(|c| c.copy_from_slice(&self.pick(AROUND_TINY_F32).to_le_bytes())),
+            2 if self.chance(40) => bytes
+                .chunks_exact_mut(8)
+                .for_each(|c| c.copy_from_slice(&self.pick(AROUND_TINY_F64).to_le_bytes())),
             0..2 => bytes
                 .chunks_exact_mut(4)
                 .for_each(|c| c.copy_from_slice(&self.f32().to_le_bytes())),

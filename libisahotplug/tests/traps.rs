@@ -1,0 +1,58 @@
+//! What a program sees of the trap handler: faults of emulated instructions
+//! arrive as the CPU's own would, and what is not ours goes where it always
+//! went.
+
+mod support;
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::Output;
+use std::sync::LazyLock;
+
+use support::{Program, skip, stdout};
+
+static PROGRAM: LazyLock<Program> =
+    LazyLock::new(|| Program::build("libisahotplug/tests/programs/traps.c"));
+
+fn run(case: &str, test: &str) -> Option<Output> {
+    let Some(mut command) = PROGRAM.on_lesser_cpu() else {
+        skip(test, "no qemu-x86_64");
+        return None;
+    };
+    Some(command.arg(case).output().unwrap())
+}
+
+fn succeeds(case: &str, test: &str) {
+    if let Some(output) = run(case, test) {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{} {text} {error}", output.status);
+        assert_eq!(stdout(&output), "ok\n");
+    }
+}
+
+/// qemu-user raises the signal for itself, so that it shows as the status.
+fn dies_of(signal: i32, case: &str, test: &str) {
+    if let Some(output) = run(case, test) {
+        assert_eq!(output.status.signal(), Some(signal), "{output:?}");
+        assert_eq!(output.stdout, b"");
+    }
+}
+
+macro_rules! cases {
+    ($($test:ident: $how:ident($($argument:expr),+);)+) => {
+        $(#[test] fn $test() { $how($($argument),+, stringify!($test)); })+
+    };
+}
+
+cases! {
+    a_load_from_an_unmapped_page_is_sigsegv_at_the_instruction: succeeds("load");
+    a_store_across_a_read_only_page_writes_nothing: succeeds("store");
+    a_load_beyond_the_end_of_a_file_is_sigbus: succeeds("bus");
+    an_unmasked_exception_is_sigfpe_with_its_code: succeeds("float");
+    ud2_goes_to_the_handler_that_was_there_before: succeeds("chain");
+    signals_and_an_alternate_stack_do_not_disturb: succeeds("stack");
+    ud2_kills_as_ever: dies_of(libc::SIGILL, "die-ud2");
+    a_null_pointer_kills_as_ever: dies_of(libc::SIGSEGV, "die-null");
+    an_emulated_null_pointer_kills_the_same_way: dies_of(libc::SIGSEGV, "die-emulated");
+    a_signal_that_was_sent_kills_as_ever: dies_of(libc::SIGSEGV, "die-raise");
+}
