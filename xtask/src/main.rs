@@ -1,2 +1,58 @@
-//! xtask
-fn main() {}
+//! `cargo xtask`: what one does with this repository.
+//!
+//! Each command first sees to it that the machine has what it needs
+//! (`setup.rs`). Nothing here knows QEMU's command line: machines are the
+//! business of `tests/`, whose programs are built and run from here.
+
+mod apt;
+mod bench;
+mod cargo;
+mod demo;
+mod kernel;
+mod qemu_guest_agent;
+mod setup;
+mod sources;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "What one does with this repository",
+    version
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Installs what the tests and the demo need, and says what that is
+    Install(setup::Options),
+    /// Shows the whole story in two virtual machines
+    Demo(demo::Options),
+    /// Runs the tests: all, or those of one area
+    Test(test::Options),
+    /// Measures
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Install(options) => setup::run(&options),
+        Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! `cargo xtask bench`. The measurements are `tests/src/bin/bench.rs`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::{cargo, setup};
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Measure only this
+    area: Option<String>,
+    #[command(flatten)]
+    setup: setup::Options,
+    /// Print the results as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if !setup::ready(&options.setup)? {
+        return Ok(ExitCode::FAILURE);
+    }
+    let area = options.area.as_deref();
+    let json = options.json.then_some("--json");
+    let arguments: Vec<&str> = area.into_iter().chain(json).collect();
+    cargo::run_test_program("bench", &arguments)
+}
