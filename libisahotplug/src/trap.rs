@@ -288,6 +288,8 @@ fn raise(signal: i32, code: i32, address: u64) {
     let info = unsafe {
         core::mem::transmute::<[u32; size_of::<libc::siginfo_t>() / 4], libc::siginfo_t>(info)
     };
+    // Not here and now, inside this handler, but when it returns.
+    sys::block(signal);
     sys::queue_to_self(signal, &info);
 }
 

@@ -89,16 +89,12 @@ impl GuestImage {
         }
     }
 
-    /// The minimal guest with `guest-agent` in /bin and `libisahotplug.so`
-    /// among its libraries.
+    /// The minimal guest with `guest-agent` in /bin.
     ///
     /// # Errors
-    /// [`HarnessError::Missing`] when they were not built.
+    /// [`HarnessError::Missing`] when it was not built.
     pub fn spine() -> Result<Self> {
-        let library = places::product("libisahotplug.so")?;
-        Ok(Self::minimal()
-            .program("/bin/guest-agent", &places::product("guest-agent")?)
-            .file(&format!("{LIBRARIES}/libisahotplug.so"), &library, 0o755))
+        Ok(Self::minimal().program("/bin/guest-agent", &places::product("guest-agent")?))
     }
 
     /// Adds QEMU's own guest agent, `/usr/sbin/qemu-ga`.

@@ -60,6 +60,23 @@ pub(super) fn monotonic_ns() -> u64 {
         .wrapping_add(time.tv_nsec.cast_unsigned())
 }
 
+/// Blocks `signal` until the running handler returns, whose frame holds the
+/// mask of before.
+pub(super) fn block(signal: i32) {
+    let set = 1u64 << (signal.unsigned_abs() - 1);
+    // SAFETY: rt_sigprocmask(2) reads 8 bytes from a local.
+    unsafe {
+        let set = (&raw const set).expose_provenance() as u64;
+        syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_BLOCK.unsigned_abs().into(),
+            set,
+            0,
+            8,
+        );
+    }
+}
+
 /// Queues `signal` with `info` to the calling thread (rt_tgsigqueueinfo(2));
 /// it is delivered as soon as it is not blocked.
 pub(super) fn queue_to_self(signal: i32, info: &libc::siginfo_t) {

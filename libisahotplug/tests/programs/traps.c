@@ -2,6 +2,9 @@
  * What a program sees of an emulated instruction that faults, and of a SIGILL
  * that is not ours. Each case prints "ok", or what was wrong.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include <fenv.h>
 #include <immintrin.h>
 #include <setjmp.h>
@@ -195,14 +198,15 @@ static int chain(void)
 /* Without a handler before, ud2 kills as ever; so does a null pointer. */
 static int die(int how)
 {
+    int *volatile null = NULL;
     start();
     fflush(stdout);
     if (how == 0)
         __asm__ volatile("ud2");
     if (how == 1)
-        *(volatile int *)8 = 1;
+        *(volatile int *)null = 1;
     if (how == 2)
-        load((void *)16);
+        load(null);
     if (how == 3)
         raise(SIGSEGV);
     return fail("alive");
