@@ -61,6 +61,14 @@ impl GuestImage {
         Self::spine()?.linked_c("/bin/demo", &source)
     }
 
+    /// The spine's guest with the C example that only watches, `/bin/watch`.
+    ///
+    /// # Errors
+    /// When something was not built.
+    pub fn with_watch() -> Result<Self> {
+        Self::spine()?.linked_c("/bin/watch", &project().join("examples/c/watch.c"))
+    }
+
     /// Adds a C program that is linked with libisahotplug.
     ///
     /// # Errors

@@ -34,6 +34,7 @@ mod guest;
 mod host;
 mod image;
 mod key;
+pub mod machine;
 mod migration;
 mod notifier;
 mod places;

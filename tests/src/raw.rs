@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use isa::FeatureSet;
 use protocol::frame::Decoder;
 use protocol::{
-    Epoch, GuestHello, HostHello, HostIdentity, Offer, Text, ToGuest, ToHost, Versions, frame,
+    Abort, Epoch, GuestHello, HostHello, HostIdentity, Offer, Prepare, Text, ToGuest, ToHost,
+    Versions, frame,
 };
 
 use crate::error::{Doing, HarnessError, Result};
@@ -76,6 +77,38 @@ impl RawHost {
             epoch,
             available,
         }))
+    }
+
+    /// Offers all that a guest of this CPU shows, and returns the set once it is
+    /// acknowledged.
+    ///
+    /// # Errors
+    /// [`HarnessError::Timeout`].
+    pub fn first_offer(&mut self, nonce: u64, visible: FeatureSet) -> Result<FeatureSet> {
+        let offer = self.offer(nonce, 1, visible);
+        self.write(&offer)?;
+        self.wait("an acknowledgement", |message| match message {
+            ToHost::Ack(ack) if ack.sequence == 1 => Some(visible),
+            _ => None,
+        })
+    }
+
+    /// The bytes of a prepare.
+    #[must_use]
+    pub fn prepare(&self, nonce: u64, id: u64, lost: FeatureSet, allowed: Duration) -> Vec<u8> {
+        let deadline_ms = u32::try_from(allowed.as_millis()).unwrap_or(u32::MAX);
+        encoded(&ToGuest::Prepare(Prepare {
+            nonce,
+            id,
+            lost,
+            deadline_ms,
+        }))
+    }
+
+    /// The bytes of an abort.
+    #[must_use]
+    pub fn abort(&self, nonce: u64, id: u64) -> Vec<u8> {
+        encoded(&ToGuest::Abort(Abort { nonce, id }))
     }
 
     /// Writes bytes as they are.
