@@ -198,6 +198,21 @@ fn an_unmasked_exception_changes_only_the_sticky_flags() {
 }
 
 #[test]
+fn a_reciprocal_that_would_be_tiny_is_zero() {
+    let mut s = state();
+    s.vector[1] = of_f32(&[-(2f32.powi(126)), 2f32.powi(125), -0.0, f32::INFINITY]);
+    run(&[0xc5, 0xf8, 0x53, 0xc1], &mut s); // vrcpps xmm0, xmm1
+    let lanes = [0, 1, 2, 3].map(|i| s.vector[0].lane::<u32>(i));
+    assert_eq!(
+        (lanes[0], lanes[2], lanes[3]),
+        (0x8000_0000, 0xff80_0000, 0)
+    );
+    // Within the architecture's bound of 2^-125, a normal number.
+    assert!((f32::from_bits(lanes[1]) * 2f32.powi(125) - 1.0).abs() <= 1.5 / 4096.0);
+    assert_eq!(s.mxcsr, State::INITIAL_MXCSR);
+}
+
+#[test]
 fn half_precision_there_and_back() {
     let mut s = state();
     s.vector[1] = of_f32(&[1.0, -2.0, 65504.0, 1e-8]);

@@ -5,10 +5,15 @@
 //! exceptions nor obeys MXCSR (Intel SDM vol. 2, RCPPS, RSQRTPS).
 
 use super::environment::Environment;
-use super::{F32, Format, div, is_denormal, is_infinite, is_nan, is_zero, sign, signed, sqrt};
+use super::{
+    F32, Format, div, is_denormal, is_infinite, is_nan, is_zero, magnitude, sign, signed, sqrt,
+};
 
 /// Bits of the fraction that are cut off.
 const CUT: u64 = 1 << 12;
+
+/// 2^126
+const TWO_TO_126: u64 = 0x7e80_0000;
 
 fn shortened(bits: u64) -> u64 {
     (bits.wrapping_add(CUT / 2)) & !(CUT - 1)
@@ -22,11 +27,12 @@ pub(crate) fn reciprocal(a: u64) -> u64 {
     if is_zero::<F32>(a) || is_denormal::<F32>(a) {
         return signed::<F32>(sign::<F32>(a), F32::INFINITY);
     }
-    if is_infinite::<F32>(a) {
+    // From about 2^126 on the reciprocal is tiny, which gives zero; the manual leaves open what
+    // exactly 2^126 gives, AMD CPUs give zero.
+    if magnitude::<F32>(a) >= TWO_TO_126 {
         return signed::<F32>(sign::<F32>(a), 0);
     }
-    // Masked, with flushing: a tiny reciprocal is zero.
-    let mut env = Environment::new(0x9f80);
+    let mut env = Environment::new(0x1f80);
     shortened(div::<F32>(&mut env, F32::ONE, a))
 }
 
