@@ -243,9 +243,9 @@ unsafe fn finish(context: &mut libc::ucontext_t) -> bool {
             raise(signal, code, at);
         }
         Err(Fault::Alignment { .. } | Fault::Protection) => raise(libc::SIGSEGV, SI_KERNEL, 0),
-        Err(Fault::Simd { unmasked }) => {
+        Err(Fault::Simd { .. }) => {
             frame.store_mxcsr(state.mxcsr);
-            raise(libc::SIGFPE, floating_point_code(unmasked), address);
+            raise(libc::SIGFPE, floating_point_code(state.mxcsr), address);
         }
     }
     true
@@ -255,8 +255,10 @@ const SI_KERNEL: i32 = 0x80;
 const BUS_ADRERR: i32 = 2;
 
 /// `si_code` of SIGFPE, chosen as the kernel does
-/// (arch/x86/kernel/fpu/core.c, `fpu__exception_code`).
-fn floating_point_code(unmasked: u32) -> i32 {
+/// (arch/x86/kernel/fpu/core.c, `fpu__exception_code`): from all the sticky
+/// flags of MXCSR that are unmasked, those of earlier instructions too.
+fn floating_point_code(mxcsr: u32) -> i32 {
+    let unmasked = mxcsr & !(mxcsr >> 7);
     const FPE_FLTDIV: i32 = 3;
     const FPE_FLTOVF: i32 = 4;
     const FPE_FLTUND: i32 = 5;

@@ -124,8 +124,16 @@ impl Demo {
     /// # Errors
     /// When the guest's image lacks it or it ends.
     pub fn start(guest: &Guest) -> Result<Self> {
+        Self::start_program(guest, "demo")
+    }
+
+    /// Starts another program that prints the same lines.
+    ///
+    /// # Errors
+    /// As [`Demo::start`].
+    pub fn start_program(guest: &Guest, program: &str) -> Result<Self> {
         let mut demo = Self {
-            process: guest.spawn("demo", &[])?,
+            process: guest.spawn(program, &[])?,
         };
         demo.next_tick()?;
         Ok(demo)

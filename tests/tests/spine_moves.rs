@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use isahotplug_tests::{Agent, CpuModel, Demo, Guest, GuestImage, Hold, Result, Site, story};
+use isahotplug_tests::{Agent, CpuModel, Demo, Guest, GuestImage, Hold, Result, Site, product, story};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -23,6 +23,28 @@ fn planned_addition_and_unplanned_moves_as_the_demo_shows_them() {
     let rows = story::tell(|line| println!("{line}")).unwrap();
     let traps: Vec<_> = rows.iter().map(|row| row.traps > 0).collect();
     assert_eq!(traps, [false, false, true]);
+}
+
+#[test]
+fn the_rust_demo_follows_on_the_library_thread() -> Result<()> {
+    let (mut a, mut b) = (
+        Site::new("A", CpuModel::max())?,
+        Site::new("B", CpuModel::max().without(&story::LOST))?,
+    );
+    let image = GuestImage::spine()?.program("/bin/rust-demo", &product("rust-demo")?);
+    let guest = a.host.boot(&image)?;
+    let _agent = Agent::start(&guest, &[])?;
+    a.wait_published()?;
+    let mut demo = Demo::start_program(&guest, "rust-demo")?;
+    assert_eq!(demo.next_tick()?.path, "avx2");
+    guest.migrate_to(&b.host)?;
+    b.wait_published()?;
+    demo.tick(|tick| tick.path == "any")?;
+    guest.migrate_to(&a.host)?;
+    a.wait_published()?;
+    demo.tick(|tick| tick.path == "avx2")?;
+    assert_eq!(demo.fresh_tick()?.wrong, 0);
+    Ok(())
 }
 
 #[test]

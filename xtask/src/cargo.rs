@@ -6,7 +6,8 @@ use std::process::{Command, ExitCode, ExitStatus};
 use anyhow::{Context, Result, ensure};
 
 /// What the VM tests take from the release build.
-const PRODUCTS: [&str; 3] = [
+const PRODUCTS: [&str; 4] = [
+    "isahotplug-example-rust",
     "isahotplug-guest-agent",
     "isahotplug-host-notifier",
     "isahotplug",
