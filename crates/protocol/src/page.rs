@@ -53,12 +53,14 @@ pub const LAYOUT: u32 = 1;
 /// Byte offset of the generation, for a reader in assembler or another language.
 pub const GENERATION_OFFSET: usize = GENERATION * 8;
 
-const PAGE_WORDS: usize = SIZE / 8;
 const FORMAT: usize = 1;
 const GENERATION: usize = 2;
 const RETIRED: usize = 3;
 const IDENTITY: usize = 4;
-const SLOTS: [usize; 2] = [8, 40];
+
+const HEAD_WORDS: usize = 8;
+const SLOT_WORDS: usize = 32;
+const REST_WORDS: usize = SIZE / 8 - HEAD_WORDS - 2 * SLOT_WORDS;
 
 const CAUSE: usize = 1;
 const SINCE: usize = 2;
@@ -109,7 +111,13 @@ pub enum PageError {
 /// and any bytes are valid words. On a read-only mapping only the methods of
 /// readers may be called.
 #[repr(C, align(4096))]
-pub struct Page([AtomicU64; PAGE_WORDS]);
+pub struct Page {
+    head: [AtomicU64; HEAD_WORDS],
+    slots: [[AtomicU64; SLOT_WORDS]; 2],
+    _rest: [AtomicU64; REST_WORDS],
+}
+
+const _: () = assert!(size_of::<Page>() == SIZE);
 
 impl fmt::Debug for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -128,23 +136,27 @@ impl Default for Page {
 impl Page {
     /// A page of zeroes, as a new file of [`SIZE`] bytes is.
     pub const fn new() -> Self {
-        Self([const { AtomicU64::new(0) }; PAGE_WORDS])
+        Self {
+            head: [const { AtomicU64::new(0) }; HEAD_WORDS],
+            slots: [const { [const { AtomicU64::new(0) }; SLOT_WORDS] }; 2],
+            _rest: [const { AtomicU64::new(0) }; REST_WORDS],
+        }
     }
 
     /// Readers: the generation of the valid slot; 0 before the first
     /// publication. One load; async-signal-safe.
     pub fn generation(&self) -> u64 {
-        self.0[GENERATION].load(Ordering::Acquire)
+        self.head[GENERATION].load(Ordering::Acquire)
     }
 
     /// Readers: whether the agent has left this page for another.
     pub fn is_retired(&self) -> bool {
-        self.0[RETIRED].load(Ordering::Acquire) != 0
+        self.head[RETIRED].load(Ordering::Acquire) != 0
     }
 
     /// Readers: the random number drawn when the page was made.
     pub fn identity(&self) -> [u64; 2] {
-        [IDENTITY, IDENTITY + 1].map(|i| self.0[i].load(Ordering::Relaxed))
+        [IDENTITY, IDENTITY + 1].map(|i| self.head[i].load(Ordering::Relaxed))
     }
 
     /// Readers: whether this is a page, of a layout that is known.
@@ -152,11 +164,11 @@ impl Page {
     /// # Errors
     /// [`PageError::Magic`] or [`PageError::Layout`].
     pub fn check(&self) -> Result<(), PageError> {
-        let magic = self.0[0].load(Ordering::Acquire).to_le_bytes();
+        let magic = self.head[0].load(Ordering::Acquire).to_le_bytes();
         if magic != MAGIC {
             return Err(PageError::Magic(magic));
         }
-        let (layout, size) = halves(self.0[FORMAT].load(Ordering::Relaxed));
+        let (layout, size) = halves(self.head[FORMAT].load(Ordering::Relaxed));
         if (layout, size as usize) != (LAYOUT, SIZE) {
             return Err(PageError::Layout { layout, size });
         }
@@ -180,7 +192,7 @@ impl Page {
             }
             let slot = self.slot(expected);
             found = slot[0].load(Ordering::Acquire);
-            let copy: [u64; 32] = core::array::from_fn(|i| slot[i].load(Ordering::Relaxed));
+            let copy: [u64; SLOT_WORDS] = core::array::from_fn(|i| slot[i].load(Ordering::Relaxed));
             // The copy must be complete before the generation is looked at
             // again; pairs with the fence in `publish`.
             fence(Ordering::Acquire);
@@ -193,10 +205,10 @@ impl Page {
 
     /// The writer: makes a zeroed page a page. The magic is stored last.
     pub fn format(&self, identity: [u64; 2]) {
-        self.0[FORMAT].store(u64::from(LAYOUT) | (SIZE as u64) << 32, Ordering::Relaxed);
-        self.0[IDENTITY].store(identity[0], Ordering::Relaxed);
-        self.0[IDENTITY + 1].store(identity[1], Ordering::Relaxed);
-        self.0[0].store(u64::from_le_bytes(MAGIC), Ordering::Release);
+        self.head[FORMAT].store(u64::from(LAYOUT) | (SIZE as u64) << 32, Ordering::Relaxed);
+        self.head[IDENTITY].store(identity[0], Ordering::Relaxed);
+        self.head[IDENTITY + 1].store(identity[1], Ordering::Relaxed);
+        self.head[0].store(u64::from_le_bytes(MAGIC), Ordering::Release);
     }
 
     /// The writer: publishes. There must be one writer at a time; the agent
@@ -211,19 +223,18 @@ impl Page {
             word.store(value, Ordering::Relaxed);
         }
         slot[0].store(publication.generation, Ordering::Release);
-        self.0[GENERATION].store(publication.generation, Ordering::Release);
+        self.head[GENERATION].store(publication.generation, Ordering::Release);
     }
 
     /// The writer: tells readers to open the page anew.
     pub fn retire(&self) {
-        self.0[RETIRED].store(1, Ordering::Release);
+        self.head[RETIRED].store(1, Ordering::Release);
     }
 
-    fn slot(&self, generation: u64) -> &[AtomicU64; 32] {
-        let start = SLOTS[usize::from(generation & 1 == 1)];
-        self.0[start..]
-            .first_chunk()
-            .expect("both slots lie within the page")
+    /// Cannot panic: it is reached from trap handlers.
+    fn slot(&self, generation: u64) -> &[AtomicU64; SLOT_WORDS] {
+        let [even, odd] = &self.slots;
+        if generation & 1 == 1 { odd } else { even }
     }
 }
 
@@ -235,8 +246,8 @@ fn halves(word: u64) -> (u32, u32) {
     )
 }
 
-fn encode(publication: &Publication) -> [u64; 32] {
-    let mut words = [0; 32];
+fn encode(publication: &Publication) -> [u64; SLOT_WORDS] {
+    let mut words = [0; SLOT_WORDS];
     words[0] = publication.generation;
     words[CAUSE] = u64::from(publication.cause as u32);
     words[SINCE] = publication.since.micros();
@@ -257,7 +268,7 @@ fn encode(publication: &Publication) -> [u64; 32] {
     words
 }
 
-fn decode(words: &[u64; 32]) -> Result<Publication, PageError> {
+fn decode(words: &[u64; SLOT_WORDS]) -> Result<Publication, PageError> {
     let set = |at: usize| FeatureSet::from_words(core::array::from_fn(|i| words[at + i]));
     let bytes = |at: usize| {
         let mut bytes = [0; 16];
@@ -336,7 +347,7 @@ mod tests {
         let page = Page::new();
         assert_eq!(page.read(), Err(PageError::Magic([0; 8])));
         page.format([1, 2]);
-        page.0[FORMAT].store(7, Ordering::Relaxed);
+        page.head[FORMAT].store(7, Ordering::Relaxed);
         assert_eq!(page.read(), Err(PageError::Layout { layout: 7, size: 0 }));
     }
 
