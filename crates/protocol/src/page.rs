@@ -297,6 +297,8 @@ fn decode(words: &[u64; SLOT_WORDS]) -> Result<Publication, PageError> {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use isa::features;
 
     use super::*;
@@ -340,6 +342,47 @@ mod tests {
         };
         page.publish(&without);
         assert_eq!(page.read(), Ok(without));
+    }
+
+    /// Byte by byte as docs/PROTOCOL.md draws it; other languages read it so.
+    #[test]
+    fn golden_bytes() {
+        let page = formatted();
+        page.publish(&sample(1));
+        let words = page
+            .head
+            .iter()
+            .chain(page.slots.iter().flatten())
+            .chain(&page._rest);
+        let mut bytes = std::vec::Vec::new();
+        for word in words {
+            bytes.extend(word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        assert_eq!(bytes.len(), 4096);
+        let mut expect = |at: usize, what: &[u8]| {
+            assert_eq!(bytes[at..at + what.len()], *what, "at {at}");
+            bytes[at..at + what.len()].fill(0);
+        };
+        expect(0, b"ISAHPAGE");
+        expect(8, &[1, 0, 0, 0, 0, 0x10, 0, 0]);
+        expect(16, &[1, 0, 0, 0, 0, 0, 0, 0]);
+        expect(32, &[1, 0, 0, 0, 0, 0, 0, 0, 2]);
+        let slot = 320;
+        expect(slot, &[1, 0, 0, 0, 0, 0, 0, 0]);
+        expect(slot + 8, &[1, 0, 0, 0, 1, 0, 0, 0]);
+        expect(slot + 16, &1_000_001u64.to_le_bytes());
+        expect(slot + 24, &[42]);
+        expect(slot + 32, b"0123456789abcdefghijklmnopqrstuv");
+        for (at, set) in [
+            (64, features![Sse2, Avx2]),
+            (128, features![Sse2, Avx2, Fma]),
+            (192, features![Abm]),
+        ] {
+            for (i, word) in set.words().iter().enumerate() {
+                expect(slot + at + 8 * i, &word.to_le_bytes());
+            }
+        }
+        assert!(bytes.iter().all(|&byte| byte == 0), "nothing else is there");
     }
 
     #[test]
@@ -394,7 +437,6 @@ mod tests {
 
     #[test]
     fn readers_never_see_a_mixture_while_the_writer_runs() {
-        extern crate std;
         let page = formatted();
         page.publish(&marked(1));
         std::thread::scope(|scope| {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use protocol::frame::{self, FrameError};
 use protocol::guest::{Environment, GuestSession, Note, Output as GuestOutput};
 use protocol::host::{Answer, Event, HostSession, Output as HostOutput};
+use protocol::local::{self, FromProcess, ToProcess};
 use protocol::{
     Availability, Epoch, GuestIdentity, Holder, HostIdentity, Moment, Offer, Text, ToGuest, ToHost,
 };
@@ -645,6 +646,67 @@ fn golden_bytes() {
             to_host
                 .iter()
                 .map(|m| format!("to host {}\n", hex(frame::encode(m).unwrap()))),
+        )
+        .collect();
+    let text = |t: &str| Text::new(t).unwrap();
+    let from_process = [
+        FromProcess::Register {
+            versions: protocol::Versions { min: 1, max: 1 },
+            name: text("demo"),
+            interest: available,
+            eager: true,
+            generation: 4,
+        },
+        FromProcess::Left { generation: 5 },
+        FromProcess::Refuse {
+            generation: 5,
+            reason: Text::new("no").unwrap(),
+        },
+        FromProcess::Trapped {
+            features: available,
+            address: 0x1234,
+        },
+        FromProcess::Status,
+    ];
+    let report = local::Report {
+        generation: 5,
+        visible: available,
+        available,
+        unsafe_silent: FeatureSet::EMPTY,
+        cause: Text::new("offer").unwrap(),
+        channel: Text::new("open").unwrap(),
+        prepare: None,
+        registered: 1,
+        registrations: vec![local::Registration {
+            pid: 42,
+            name: text("demo"),
+            eager: true,
+            generation: 5,
+            trapped: 0,
+        }],
+    };
+    let to_process = [
+        ToProcess::Welcome {
+            version: 1,
+            generation: 4,
+        },
+        ToProcess::Rejected {
+            reason: Text::new("no").unwrap(),
+        },
+        ToProcess::Status(report),
+    ];
+    let packet = |direction: &str, bytes: Vec<u8>| format!("{direction} {}\n", hex(bytes));
+    let found: String = [found]
+        .into_iter()
+        .chain(
+            from_process
+                .iter()
+                .map(|m| packet("from process", local::encode(m, 1024).unwrap())),
+        )
+        .chain(
+            to_process
+                .iter()
+                .map(|m| packet("to process", local::encode(m, 65536).unwrap())),
         )
         .collect();
     assert_eq!(found, include_str!("golden.txt"), "found:\n{found}");
