@@ -7,17 +7,17 @@ use anyhow::Result;
 use crate::{cargo, setup};
 
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct Bench {
     /// Measure only this
     area: Option<String>,
     #[command(flatten)]
-    setup: setup::Options,
+    setup: setup::Install,
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
 }
 
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(options: &Bench) -> Result<ExitCode> {
     if !setup::ready(&options.setup)? {
         return Ok(ExitCode::FAILURE);
     }

@@ -72,7 +72,7 @@ fn build(packages: &[&str], arguments: &[&str]) -> Result<()> {
 }
 
 /// A program's exit status as this one's; an end by a signal is a failure.
-fn exit_code(status: ExitStatus) -> ExitCode {
+pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     code.map_or(ExitCode::FAILURE, ExitCode::from)
 }

@@ -7,15 +7,15 @@ use anyhow::Result;
 use crate::{cargo, setup};
 
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct Demo {
     #[command(flatten)]
-    setup: setup::Options,
+    setup: setup::Install,
     /// Print the final table as JSON
     #[arg(long)]
     json: bool,
 }
 
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(options: &Demo) -> Result<ExitCode> {
     if !setup::ready(&options.setup)? {
         return Ok(ExitCode::FAILURE);
     }

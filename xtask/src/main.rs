@@ -8,6 +8,7 @@ mod apt;
 mod bench;
 mod cargo;
 mod demo;
+mod header;
 mod kernel;
 mod qemu_guest_agent;
 mod setup;
@@ -32,13 +33,15 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Installs what the tests and the demo need, and says what that is
-    Install(setup::Options),
+    Install(setup::Install),
     /// Shows the whole story in two virtual machines
-    Demo(demo::Options),
+    Demo(demo::Demo),
     /// Runs the tests: all, or those of one area
-    Test(test::Options),
+    Test(test::Test),
     /// Measures
-    Bench(bench::Options),
+    Bench(bench::Bench),
+    /// Makes libisahotplug's C header
+    Header(header::Header),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Header(options) => header::run(&options),
     };
     match result {
         Ok(code) => code,
@@ -54,5 +58,15 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Arguments::command().debug_assert();
     }
 }

@@ -20,7 +20,7 @@ const OLDEST_QEMU: (u32, u32) = (8, 2);
 const INSTALL: [&str; 3] = ["install", "--yes", "--no-install-recommends"];
 
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct Install {
     /// Install and download nothing: say what is missing
     #[arg(long)]
     no_install: bool,
@@ -55,7 +55,7 @@ enum Step {
 }
 
 /// `cargo xtask install`.
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(options: &Install) -> Result<ExitCode> {
     if !ready(options)? {
         return Ok(ExitCode::FAILURE);
     }
@@ -65,7 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 /// Makes the machine ready. Returns whether it is; if it is not, what is
 /// missing was said.
-pub(crate) fn ready(options: &Options) -> Result<bool> {
+pub(crate) fn ready(options: &Install) -> Result<bool> {
     let cache = cargo::target_dir()?.join("vm");
     let missing = find_missing(&cache);
     if missing.is_empty() {

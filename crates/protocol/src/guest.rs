@@ -27,7 +27,8 @@ pub const BAD_FRAME_WINDOW: Duration = Duration::from_secs(10);
 
 /// What the session needs from the machine it runs on.
 pub trait Environment {
-    /// A number that no earlier call has returned and nobody can guess.
+    /// A random number. (In a guest that was reverted to a snapshot it may come
+    /// again; the session mixes what the host draws into it.)
     fn nonce(&mut self) -> u64;
 
     /// Of `candidates`, those that may be believed: each feature that can be
@@ -435,7 +436,9 @@ impl GuestSession {
     }
 
     fn hello(&mut self, token: u64, environment: &mut impl Environment) {
-        let nonce = environment.nonce();
+        // A guest that was reverted to a snapshot may draw the same numbers
+        // again; the host's token is not reverted with it.
+        let nonce = environment.nonce() ^ token;
         self.nonce = Some(nonce);
         let published = self.availability.published();
         let hello = GuestHello {

@@ -183,6 +183,8 @@ pub struct Guest {
 pub struct HostSession {
     identity: HostIdentity,
     name: Text<64>,
+    /// Tokens are drawn from it; each random number that comes in stirs it.
+    seed: u64,
     sequence: u64,
     available: Option<FeatureSet>,
     state: State,
@@ -201,6 +203,7 @@ impl HostSession {
         Self {
             identity,
             name,
+            seed: 0,
             sequence,
             available: None,
             state: State::Disconnected,
@@ -212,11 +215,12 @@ impl HostSession {
         }
     }
 
-    /// The channel is connected. `token` is random.
-    pub fn connected(&mut self, token: u64, now: Moment) {
+    /// The channel is connected. `random` is a random number.
+    pub fn connected(&mut self, random: u64, now: Moment) {
         self.decoder.reset();
         self.bad_frames = 0;
-        self.greet(token, HELLO_FIRST, now);
+        self.seed ^= random;
+        self.greet(HELLO_FIRST, now);
     }
 
     /// The channel is gone. An open prepare stays open until its deadline: the
@@ -227,10 +231,11 @@ impl HostSession {
 
     /// The guest may have changed under us: its virtual CPUs started again
     /// after a stop (a snapshot was loaded, a migration ended or failed).
-    /// Everything is said anew. `token` is random.
-    pub fn resumed(&mut self, token: u64, now: Moment) {
+    /// Everything is said anew. `random` is a random number.
+    pub fn resumed(&mut self, random: u64, now: Moment) {
+        self.seed ^= random;
         if !matches!(self.state, State::Disconnected) {
-            self.greet(token, HELLO_FIRST, now);
+            self.greet(HELLO_FIRST, now);
         }
     }
 
@@ -325,8 +330,9 @@ impl HostSession {
         }
     }
 
-    /// Lets time pass. `token` is random.
-    pub fn tick(&mut self, token: u64, now: Moment) {
+    /// Lets time pass. `random` is a random number.
+    pub fn tick(&mut self, random: u64, now: Moment) {
+        self.seed ^= random;
         if let Some(open) = self.prepare.take_if(|open| open.deadline <= now) {
             if open.answered {
                 self.event(Event::PrepareExpired(open.id));
@@ -348,14 +354,14 @@ impl HostSession {
             } => {
                 if *repeat_at <= now {
                     let pause = (*pause * 2).min(HELLO_SLOWEST);
-                    self.greet(token, pause, now);
+                    self.greet(pause, now);
                 }
             }
             State::Established(peer) => {
                 if peer.unacknowledged.is_some() && peer.repeat_at <= now {
                     self.offer(now);
                 } else if peer.beat_at <= now {
-                    self.beat(token, now);
+                    self.beat(now);
                 }
             }
         }
@@ -383,7 +389,11 @@ impl HostSession {
         self.output.pop_front()
     }
 
-    fn greet(&mut self, token: u64, pause: Duration, now: Moment) {
+    /// Says hello with a token of its own, never 0 and never used before: what
+    /// the guest draws may repeat itself after a revert, this does not.
+    fn greet(&mut self, pause: Duration, now: Moment) {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let token = scrambled(self.seed).max(1);
         self.state = State::Greeting {
             token,
             repeat_at: now.after(pause),
@@ -436,13 +446,13 @@ impl HostSession {
         self.send(&ToGuest::Prepare(prepare));
     }
 
-    fn beat(&mut self, token: u64, now: Moment) {
+    fn beat(&mut self, now: Moment) {
         let State::Established(peer) = &mut self.state else {
             return;
         };
         if peer.missed >= MISSED_BEATS {
             self.event(Event::GuestSilent);
-            self.greet(token, HELLO_FIRST, now);
+            self.greet(HELLO_FIRST, now);
             return;
         }
         peer.missed += 1;
@@ -474,7 +484,7 @@ impl HostSession {
         };
         // The agent has just started and does not know who we are.
         if hello.token == 0 {
-            return self.greet(token, HELLO_FIRST, now);
+            return self.greet(HELLO_FIRST, now);
         }
         // An answer to another notifier's hello: its bytes were still on the way.
         if hello.token != token {
@@ -542,10 +552,9 @@ impl HostSession {
             peer.generation = reply.generation;
         } else {
             // The guest was reverted or its agent restarted: it does not hear
-            // us any more. The old token still marks its answer as ours.
-            let token = peer.token;
+            // us any more.
             self.event(Event::Stale("heartbeat"));
-            self.greet(token, HELLO_FIRST, now);
+            self.greet(HELLO_FIRST, now);
         }
     }
 
@@ -612,4 +621,12 @@ impl HostSession {
             Err(error) => Output::Event(Event::Unsendable(error)),
         });
     }
+}
+
+/// SplitMix64's output function: a bijection, so that different seeds never
+/// give the same token.
+const fn scrambled(seed: u64) -> u64 {
+    let a = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let b = (a ^ (a >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    b ^ (b >> 31)
 }

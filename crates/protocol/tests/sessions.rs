@@ -270,7 +270,7 @@ fn busy_and_refused_end_the_prepare_and_give_everything_back() {
         match host.answers()[..] {
             [Answer::Refused(reason)] => assert!(refuse && reason.as_str().contains("demo[7]")),
             [Answer::Busy(busy)] => {
-                assert_eq!((busy.holders.len(), busy.more, refuse), (16, 4, false))
+                assert_eq!((busy.holders.len(), busy.more, refuse), (16, 4, false));
             }
             ref other => panic!("{other:?}"),
         }
@@ -390,6 +390,36 @@ fn a_reverted_guest_is_noticed_by_the_next_heartbeat() {
     host.tick(at(3000));
     talk(&mut host, &mut reverted, at(3001));
     assert_eq!(reverted.available(), LESS);
+}
+
+/// Guests that are reverted to one state draw the same random numbers.
+#[test]
+fn a_reverted_guest_never_uses_a_nonce_twice() {
+    let mut host = Host::new(1, FULL);
+    let guest = settled(&mut host);
+    let mut seen = Vec::new();
+    for second in 1..20u64 {
+        let mut reverted = Guest::new();
+        reverted.session = GuestSession::new(
+            GuestIdentity { boot: [9; 16] },
+            guest.session.availability().clone(),
+        );
+        reverted.machine = guest.machine.clone();
+        // Without new randomness on the host's side either.
+        host.session.resumed(0, at(1000 * second));
+        host.collect();
+        let greeting = host.take();
+        reverted.receive(&greeting, at(1000 * second));
+        let hello = reverted.take();
+        let mut decoder = protocol::frame::Decoder::new();
+        for frame in decoder.push(&hello).into_iter().flatten() {
+            if let ToHost::Hello(hello) = frame.message().unwrap() {
+                assert!(!seen.contains(&hello.nonce), "{:x} again", hello.nonce);
+                seen.push(hello.nonce);
+            }
+        }
+    }
+    assert_eq!(seen.len(), 19);
 }
 
 #[test]
@@ -524,9 +554,19 @@ fn garbage_drops_the_peer_after_a_while_and_is_answered_slowly() {
 fn an_agent_of_another_age_is_named() {
     let mut host = Host::new(1, FULL);
     host.connect(at(0));
+    let mut decoder = frame::Decoder::new();
+    let greeting = decoder
+        .push(&host.take())
+        .remove(0)
+        .unwrap()
+        .message()
+        .unwrap();
+    let ToGuest::Hello(greeting) = greeting else {
+        panic!("{greeting:?}")
+    };
     let hello = protocol::GuestHello {
         versions: protocol::Versions { min: 7, max: 9 },
-        token: 101,
+        token: greeting.token,
         nonce: 1,
         guest: GuestIdentity::default(),
         generation: 1,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use isa::FeatureSet;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use protocol::availability::{Cause, Publication};
 use protocol::page::{Page, SIZE};
 use tempfile::TempDir;
@@ -73,18 +74,33 @@ impl Program {
     pub(crate) fn publish(&self, generation: u64, available: FeatureSet) {
         let page = Page::new();
         page.format([7, 7]);
-        let visible = isa::detect();
-        page.publish(&Publication {
-            generation,
-            available,
-            visible,
-            cause: Cause::Offer,
-            ..Publication::default()
-        });
+        page.publish(&publication(generation, available));
         let mut file = std::fs::File::create(self.run_dir().join("page")).unwrap();
         // SAFETY: a Page is SIZE bytes of plain integers that nobody writes now.
         let bytes = unsafe { std::slice::from_raw_parts((&raw const page).cast::<u8>(), SIZE) };
         file.write_all(bytes).unwrap();
+    }
+
+    /// Publishes in the page that a program has mapped already.
+    pub(crate) fn publish_again(&self, generation: u64, available: FeatureSet) {
+        let path = self.run_dir().join("page");
+        let file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(path)
+            .unwrap();
+        let length = std::num::NonZeroUsize::new(SIZE).unwrap();
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a fresh mapping of a file of SIZE bytes, at an address of the
+        // kernel's choice; any bytes are a Page.
+        unsafe {
+            let mapping = mmap(None, length, access, MapFlags::MAP_SHARED, &file, 0).unwrap();
+            mapping
+                .cast::<Page>()
+                .as_ref()
+                .publish(&publication(generation, available));
+            munmap(mapping, SIZE).unwrap();
+        }
     }
 
     /// The agent's directory of the programs run from here.
@@ -110,6 +126,16 @@ impl Program {
     fn with(&self, mut command: Command) -> Command {
         command.env("ISAHOTPLUG_RUN_DIR", self.run_dir());
         command
+    }
+}
+
+fn publication(generation: u64, available: FeatureSet) -> Publication {
+    Publication {
+        generation,
+        available,
+        visible: isa::detect(),
+        cause: Cause::Offer,
+        ..Publication::default()
     }
 }
 
