@@ -52,6 +52,8 @@ pub(crate) struct Agent {
     waker: Waker,
     /// The removal that waits for an answer.
     announced: Option<Announced>,
+    /// The latest one, answered or not: a host repeats it until it is answered.
+    latest_announced: Option<Announced>,
     suspicion: Suspicion,
     /// What the host calls itself.
     host_name: Text<64>,
@@ -90,6 +92,7 @@ impl Agent {
             port: Port::new(place, now),
             registry: Registry::default(),
             announced: None,
+            latest_announced: None,
             suspicion: Suspicion::default(),
             host_name: Text::default(),
             poller,

@@ -41,7 +41,7 @@ pub(crate) struct Client {
     comm: String,
     /// Its eventfd, once it is registered.
     pub(crate) eventfd: Option<OwnedFd>,
-    /// No trap that it reports is looked into before this moment…
+    /// Traps that it reports are looked into from this moment on…
     pub(crate) deaf_until: Moment,
     /// …because it has reported so many false ones.
     pub(crate) false_traps: u32,

@@ -109,6 +109,17 @@ impl Log {
 }
 
 #[cfg(test)]
+impl Log {
+    /// The lines that wait.
+    pub(crate) fn lines(&self) -> Vec<&str> {
+        self.waiting
+            .iter()
+            .map(|(_, _, text)| text.as_str())
+            .collect()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

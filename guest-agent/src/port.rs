@@ -357,6 +357,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_port_that_is_not_there_is_said_once_and_looked_for_ever_more_slowly() {
+        let (poller, mut log) = (Poller::new().unwrap(), Log::default());
+        let mut now = Moment::default();
+        let mut port = Port::new(Place::Name("org.isahotplug.test-none".into()), now);
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            assert!(!port.open_if_due(&poller, &mut log, now));
+            let next = port.deadline().unwrap();
+            pauses.push(next.since(now).as_millis());
+            now = next;
+        }
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 2000, 2000]);
+        let said = "channel org.isahotplug.test-none: no such port; \
+                    processes are served without it, and it is looked for on";
+        assert_eq!(log.lines(), [said]);
+    }
+
+    #[test]
     fn a_port_is_found_by_its_link_or_by_its_name_in_sysfs() {
         let root = tempfile::tempdir().unwrap();
         let (dev, class) = (root.path().join("dev"), root.path().join("class"));

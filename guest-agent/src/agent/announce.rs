@@ -25,14 +25,21 @@ impl Agent {
     pub(super) fn announce(&mut self, prepare: &OpenPrepare, now: Moment) {
         self.registry.prepare(prepare);
         self.wake_some(now);
+        if let Some(known) = self.latest_announced.filter(|known| known.id == prepare.id) {
+            // Said again, for the host has not heard our answer yet.
+            self.announced = Some(known);
+            return;
+        }
         let allowed = prepare.deadline.since(now);
         let way = (allowed / 10).min(LONGEST_WAY);
         let busy_at = now.after(allowed.saturating_sub(way));
-        self.announced = Some(Announced {
+        let announced = Announced {
             id: prepare.id,
             since: now,
             busy_at,
-        });
+        };
+        self.announced = Some(announced);
+        self.latest_announced = Some(announced);
         let waiting = match self.registry.held_by() {
             0 => "nobody".into(),
             _ => self.registry.name_holders(),

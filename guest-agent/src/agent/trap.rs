@@ -3,8 +3,9 @@
 //! A process can lie, and cannot know: only what the CPUs refuse here is
 //! believed. Trying costs time on every CPU, so it happens a limited number of
 //! times a second for everybody together, and one that has reported what is
-//! not so is not heard for a while.
+//! not so is heard with a delay, longer each time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use isa::FeatureSet;
@@ -17,8 +18,8 @@ use crate::probe;
 
 /// Least time between two trials.
 const PACE: Duration = Duration::from_millis(50);
-/// After its first false report a process is not heard for this time; each
-/// further one doubles it…
+/// After its first false report what a process reports waits for this time;
+/// each further one doubles it…
 const FIRST_DEAFNESS: Duration = Duration::from_millis(100);
 /// …so many times.
 const DOUBLINGS: u32 = 7;
@@ -29,12 +30,38 @@ pub(super) struct Suspicion {
     features: FeatureSet,
     witnesses: Vec<ClientId>,
     not_before: Moment,
+    /// What was reported by those who are not heard yet, and when they are.
+    postponed: BTreeMap<ClientId, (Moment, FeatureSet)>,
 }
 
 impl Suspicion {
     /// When it is to be tried.
     pub(super) fn deadline(&self) -> Option<Moment> {
-        (!self.features.is_empty()).then_some(self.not_before)
+        let trial = (!self.features.is_empty()).then_some(self.not_before);
+        let postponed = self.postponed.values().map(|(at, _)| *at);
+        trial.into_iter().chain(postponed).min()
+    }
+
+    fn add(&mut self, id: ClientId, features: FeatureSet) {
+        self.features = self.features.union(features);
+        if !self.witnesses.contains(&id) {
+            self.witnesses.push(id);
+        }
+    }
+
+    /// Hears those whose time has come.
+    fn hear_postponed(&mut self, now: Moment) {
+        let mut due = Vec::new();
+        self.postponed.retain(|id, (at, features)| {
+            let is_due = *at <= now;
+            if is_due {
+                due.push((*id, *features));
+            }
+            !is_due
+        });
+        for (id, features) in due {
+            self.add(id, features);
+        }
     }
 }
 
@@ -56,28 +83,29 @@ impl Agent {
         let suspects = features
             .intersection(available)
             .intersection(probe::can_be_tried());
-        if suspects.is_empty() || now < client.deaf_until {
+        if suspects.is_empty() {
             return;
         }
         let text = format!("met #UD at {address:#x}, an instruction of {features}");
         client.log(&mut self.log, Level::INFO, "traps", &text);
-        self.suspicion.features = self.suspicion.features.union(suspects);
-        if !self.suspicion.witnesses.contains(&id) {
-            self.suspicion.witnesses.push(id);
+        if now < client.deaf_until {
+            let until = (client.deaf_until, FeatureSet::EMPTY);
+            let (_, reported) = self.suspicion.postponed.entry(id).or_insert(until);
+            *reported = reported.union(suspects);
+        } else {
+            self.suspicion.add(id, suspects);
         }
         self.try_suspects(now);
     }
 
     /// Executes what was reported, if it is time to.
     pub(super) fn try_suspects(&mut self, now: Moment) {
-        if self.suspicion.deadline().is_none_or(|at| now < at) {
+        self.suspicion.hear_postponed(now);
+        if self.suspicion.features.is_empty() || now < self.suspicion.not_before {
             return;
         }
-        let Suspicion {
-            features,
-            witnesses,
-            ..
-        } = std::mem::take(&mut self.suspicion);
+        let features = std::mem::take(&mut self.suspicion.features);
+        let witnesses = std::mem::take(&mut self.suspicion.witnesses);
         self.suspicion.not_before = now.after(PACE);
         let available = self.session.availability().published().available;
         let refused = match probe::refused(features.intersection(available)) {

@@ -7,7 +7,9 @@
 //! check of the binary can tell them from the rest.
 //!
 //! The silent features are tried by their results: where LZCNT is missing, its
-//! encoding runs as BSR; where TZCNT is missing, as BSF.
+//! encoding runs as BSR; where TZCNT is missing, as BSF. (QEMU 10's TCG has
+//! taken one for the other: `-abm` takes TZCNT away and `-bmi1` LZCNT. What is
+//! found here is what programs compute, whatever CPUID shows.)
 
 use isa::Feature;
 

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use isa::FeatureSet;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::host::{Answer, Event, Output};
 use protocol::{HostIdentity, HostSession, Moment, Text};
 
@@ -51,7 +53,7 @@ impl Host {
 
     /// Waits for the agent, and for its answer to our hello.
     pub(crate) fn accept(&mut self) {
-        let (stream, _) = self.listener.as_ref().unwrap().accept().unwrap();
+        let stream = self.accept_raw();
         stream
             .set_read_timeout(Some(Duration::from_millis(20)))
             .unwrap();
@@ -98,7 +100,15 @@ impl Host {
 
     /// The bare stream, to be abused.
     pub(crate) fn accept_raw(&self) -> UnixStream {
-        self.listener.as_ref().unwrap().accept().unwrap().0
+        let listener = self.listener.as_ref().unwrap();
+        let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        let patience = PollTimeout::try_from(PATIENCE).unwrap();
+        assert_eq!(
+            poll(&mut polled, patience),
+            Ok(1),
+            "the agent does not connect"
+        );
+        listener.accept().unwrap().0
     }
 
     /// The generation that the next acknowledgement names.
@@ -138,6 +148,14 @@ impl Host {
                 Instant::now() < end,
                 "the host has waited in vain for {what}"
             );
+            self.listen_once();
+        }
+    }
+
+    /// Lets time pass.
+    pub(crate) fn listen_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
             self.listen_once();
         }
     }

@@ -3,6 +3,7 @@
 //! something that is said, written or woken, and fails after [`PATIENCE`].
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod baseline;
 mod channel;
 mod daemon;
 mod host;

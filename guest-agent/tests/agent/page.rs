@@ -89,8 +89,8 @@ fn a_second_agent_on_the_same_directory_is_refused() {
     let guest = Guest::new();
     let first = guest.start();
     let mut second = Daemon::spawn(Command::new(PROGRAM).arg("run"), &guest.run_dir(), &[]);
-    assert_eq!(second.wait().code(), Some(1));
     second.wait_for(&format!("another guest-agent (pid {}) serves", first.pid()));
+    assert_eq!(second.wait().code(), Some(1));
     assert_eq!(
         guest.process().status().generation,
         1,
