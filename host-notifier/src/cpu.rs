@@ -239,8 +239,9 @@ mod tests {
         let xcr0 = u32::try_from(isa::xcr0::AMX | isa::xcr0::PKRU).unwrap() | WITH_YMM;
         let hidden = executable(Accelerator::Kvm, &[words(BASE, xcr0)], BASE | gated);
         assert_eq!(hidden, BASE);
-        let shown = executable(Accelerator::Kvm, &[words(BASE | gated, xcr0)], BASE | gated);
-        assert_eq!(shown, BASE | gated | features![Ospke]);
+        let all = BASE | gated | features![Xsave];
+        let shown = executable(Accelerator::Kvm, &[words(all, xcr0)], all);
+        assert_eq!(shown, all | features![OsXsave, Ospke]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ const DROP_PAUSE: Duration = Duration::from_secs(1);
 /// An agent says a few hundred bytes a second when it has much to say.
 const MOST_BYTES: (u64, Duration) = (256 * 1024, Duration::from_secs(1));
 /// What one guest may write into this host's log.
-const MOST_LINES: (u64, Duration) = (100, Duration::from_secs(10));
+const MOST_LINES: (u64, Duration) = (1000, Duration::from_secs(60));
 
 /// What is asked of a guest's task.
 #[derive(Debug)]

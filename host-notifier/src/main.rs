@@ -79,7 +79,11 @@ struct Serve {
 }
 
 #[derive(Args)]
-#[command(group = ArgGroup::new("removal").required(true).args(["lost", "to", "available"]))]
+#[command(
+    group = ArgGroup::new("removal").required(true).args(["lost", "to", "available"]),
+    override_usage = "host-notifier prepare [OPTIONS] \\\n       \
+        <--lost LIST|--to CONTROL_SOCKET|--available LIST> GUEST"
+)]
 struct Prepare {
     /// The guest.
     guest: String,

@@ -130,7 +130,10 @@ fn a_guest_that_floods_the_channel_is_dropped_and_the_others_are_served() {
             let (mut stream, _) = listener.accept().unwrap();
             stream.set_write_timeout(Some(PATIENCE)).unwrap();
             while stream.write_all(&garbage).is_ok() {
-                assert!(Instant::now() < deadline, "the daemon goes on reading garbage");
+                assert!(
+                    Instant::now() < deadline,
+                    "the daemon goes on reading garbage"
+                );
             }
         }
         let (stream, _) = listener.accept().unwrap();
@@ -143,6 +146,8 @@ fn a_guest_that_floods_the_channel_is_dropped_and_the_others_are_served() {
     guest.wait_for_offer();
     let prepared = daemon.run(&["prepare", "good", "--lost", "avx2"]);
     assert_eq!(prepared.status.code(), Some(0), "{prepared:?}");
+    daemon.wait_for("guest bad: dropped: ");
+    daemon.wait_for("guest bad: channel connected");
     let _stream = flood.join().unwrap();
     assert_eq!(daemon.status("good")["state"], "established");
     assert!(!daemon.has_logged("guest good: dropped"));

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, finish};
 use crate::scene::Scene;
 
 #[test]
@@ -15,11 +15,9 @@ fn a_configuration_that_makes_no_sense_is_refused_with_its_line() {
     )
     .unwrap();
     let binary = env!("CARGO_BIN_EXE_host-notifier");
-    let output = Command::new(binary)
-        .args(["serve", "--config"])
-        .arg(&file)
-        .output()
-        .unwrap();
+    let mut serve = Command::new(binary);
+    serve.args(["serve", "--config"]).arg(&file);
+    let output = finish(serve);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let error = String::from_utf8(output.stderr).unwrap();
     let expected = format!("{}:6: unknown field `chanel`", file.display());

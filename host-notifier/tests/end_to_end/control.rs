@@ -9,7 +9,7 @@ use std::process::Command;
 use host_notifier::control::MAX_REQUEST;
 use serde_json::{Value, json};
 
-use crate::daemon::PATIENCE;
+use crate::daemon::{PATIENCE, finish};
 use crate::scene::Scene;
 
 fn connect(control: &Path) -> UnixStream {
@@ -130,7 +130,7 @@ fn a_control_socket_that_is_served_is_not_taken_and_a_stale_one_is() {
         command
             .args(["serve", "--host-id", &"0".repeat(32), "--control"])
             .arg(control);
-        command.output().unwrap()
+        finish(command)
     };
     let scene = Scene::new();
     let daemon = scene.daemon(&["vm1"]);

@@ -8,6 +8,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// Nothing in these tests takes longer, even on a busy machine.
@@ -102,8 +104,8 @@ impl Daemon {
 
     /// `kill`; how it ended.
     pub(crate) fn terminate(mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
         self.child.wait().unwrap()
     }
 
@@ -112,7 +114,7 @@ impl Daemon {
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        finish(self.command(arguments))
     }
 
     /// What `status --json` says of the guest.
@@ -144,4 +146,23 @@ pub(crate) fn command(control: &Path, arguments: &[&str]) -> Command {
         .env("ISAHOTPLUG_CONTROL", control);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// Runs it to its end, but not for ever.
+pub(crate) fn finish(mut command: Command) -> Output {
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_raw(child.id().try_into().unwrap());
+    let (sender, ended) = mpsc::channel();
+    thread::spawn(move || sender.send(child.wait_with_output()));
+    ended.recv_timeout(PATIENCE).map_or_else(
+        |error| {
+            kill(pid, Signal::SIGKILL).unwrap();
+            panic!("{command:?}: {error}")
+        },
+        Result::unwrap,
+    )
 }

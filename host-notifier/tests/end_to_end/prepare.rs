@@ -1,13 +1,14 @@
 //! Announced removals: every way they can end.
 
 use std::process::Output;
+use std::thread;
 
 use isa::{Feature, features};
 use protocol::availability::Cause;
 use protocol::guest;
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, command};
+use crate::daemon::{Daemon, command, finish};
 use crate::guest::Manner;
 use crate::qemu::installed;
 use crate::scene::Scene;
@@ -148,16 +149,14 @@ fn an_abort_ends_a_prepare_that_is_being_waited_for() {
     }
     let scene = Scene::new();
     let (_qemu, guest, mut daemon) = scene.one(Manner::SayNothing);
-    let waiting = daemon
-        .command(&["prepare", "vm1", "--lost", "avx2", "--deadline", "5m"])
-        .spawn()
-        .unwrap();
+    let prepare = daemon.command(&["prepare", "vm1", "--lost", "avx2", "--deadline", "5m"]);
+    let waiting = thread::spawn(|| finish(prepare));
     guest.wait_for("prepare", |output| {
         matches!(output, guest::Output::Prepare(_)).then_some(())
     });
     assert_eq!(daemon.run(&["abort", "vm1"]).status.code(), Some(0));
     daemon.wait_for("guest vm1: abort asked for");
-    let ended = waiting.wait_with_output().unwrap();
+    let ended = waiting.join().unwrap();
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     let why = String::from_utf8(ended.stderr).unwrap();
     assert!(why.contains("aborted by the operator"), "{why}");
@@ -237,17 +236,15 @@ fn wrong_usage_has_exit_status_two() {
         );
     }
     let nowhere = scene.path("nowhere");
-    let output = command(&nowhere, &["guests"]).output().unwrap();
+    let output = finish(command(&nowhere, &["guests"]));
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(
         String::from_utf8_lossy(&output.stderr).contains("nowhere"),
         "{output:?}"
     );
     // --control wins over the environment.
-    let output = daemon
-        .command(&["guests", "--control", &nowhere.display().to_string()])
-        .output();
-    assert_eq!(output.unwrap().status.code(), Some(2));
+    let output = daemon.run(&["guests", "--control", &nowhere.display().to_string()]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
     // Waits for nobody: no answer takes the deadline.
     let (exit, _) = prepare(&daemon, &["--lost", "avx2", "--deadline", "5m"]);
     assert_eq!(exit, Some(6));
