@@ -65,8 +65,8 @@ impl Agent {
     pub(crate) fn new(run_dir: &Path, place: Place, now: Moment) -> Result<Self, RunDirError> {
         let run_dir = RunDir::lock(run_dir)?;
         let io = |error| RunDirError::Io(run_dir.path().to_path_buf(), error);
-        let visible = isa::detect();
-        let (page, published, found) = SharedPage::open(&run_dir, visible, now)?;
+        let (page, published, found) = SharedPage::open(&run_dir, isa::detect(), now)?;
+        let visible = published.visible;
         let poller = Poller::new().map_err(io)?;
         let clients = Clients::listen(run_dir.path(), &poller).map_err(io)?;
         let waker = Waker::new().map_err(io)?;

@@ -116,7 +116,8 @@ pub(crate) enum Found {
 
 impl SharedPage {
     /// Opens the page of an earlier agent, or makes one. `visible` is what
-    /// CPUID shows; the publication returned is in the page.
+    /// CPUID shows, for a page that is made; the publication returned is in the
+    /// page.
     pub(crate) fn open(
         run_dir: &RunDir,
         visible: FeatureSet,
@@ -143,16 +144,9 @@ impl SharedPage {
             }
         };
         match readable(&old, now) {
-            Ok(kept) if kept.visible == visible => Ok((Self { mapping: old }, kept, Found::Kept)),
-            Ok(kept) => {
-                let next = Publication {
-                    generation: kept.generation + 1,
-                    visible,
-                    ..kept
-                };
-                old.publish(&next);
-                Ok((Self { mapping: old }, next, Found::Kept))
-            }
+            // Programs have gone by what CPUID showed when the guest booted, also
+            // where it shows something else since a move, as under TCG.
+            Ok(kept) => Ok((Self { mapping: old }, kept, Found::Kept)),
             Err(problem) => {
                 // Readers remember the generation that they have seen.
                 let next = match old.check() {

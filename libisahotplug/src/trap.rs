@@ -7,6 +7,7 @@
 
 mod access;
 mod frame;
+mod stack;
 mod sys;
 
 use core::ffi::c_void;
@@ -198,11 +199,29 @@ fn install_one(
     Ok(())
 }
 
+/// What the handler works on.
+struct Trap<'a> {
+    context: &'a mut libc::ucontext_t,
+    handled: bool,
+}
+
 /// SIGILL: emulates the instruction, or passes the signal on.
 extern "C" fn on_sigill(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
     TRAPS.running.fetch_add(1, Ordering::SeqCst);
     // SAFETY: the kernel passes a ucontext to a handler with SA_SIGINFO.
-    let handled = unsafe { finish(&mut *context.cast::<libc::ucontext_t>()) };
+    let interrupted = unsafe { &mut *context.cast() };
+    let mut trap = Trap {
+        context: interrupted,
+        handled: false,
+    };
+    let here = (&raw const trap).addr() as u64;
+    let argument = (&raw mut trap).cast();
+    if stack::is_scarce(trap.context, here) {
+        stack::call(work, argument);
+    } else {
+        work(argument, 0);
+    }
+    let handled = trap.handled;
     TRAPS.running.fetch_sub(1, Ordering::SeqCst);
     if !handled {
         TRAPS.passed_on.fetch_add(1, Ordering::Relaxed);
@@ -210,11 +229,21 @@ extern "C" fn on_sigill(signal: i32, info: *mut libc::siginfo_t, context: *mut c
     }
 }
 
+/// The handler's work, on whichever stack.
+extern "C" fn work(argument: *mut c_void, home: u64) {
+    // SAFETY: `on_sigill` passes its Trap and looks at it when this has
+    // returned.
+    unsafe {
+        let trap = &mut *argument.cast::<Trap<'_>>();
+        trap.handled = finish(trap.context, home);
+    }
+}
+
 /// Emulates the instruction at RIP. `false` if it is not ours.
 ///
 /// # Safety
 /// `context` must be the context of the running signal handler.
-unsafe fn finish(context: &mut libc::ucontext_t) -> bool {
+unsafe fn finish(context: &mut libc::ucontext_t, home: u64) -> bool {
     // SAFETY: passed on from the caller.
     let Some(mut frame) = (unsafe { Frame::new(context) }) else {
         return false;
@@ -223,8 +252,9 @@ unsafe fn finish(context: &mut libc::ucontext_t) -> bool {
     let mut state = State::default();
     frame.load(&mut state);
     let address = state.rip;
-    (state.fs_base, state.gs_base) = segment_bases(address);
-    match emulator::step(&mut state, &mut OwnMemory, emulator::EMULATED) {
+    (state.fs_base, state.gs_base) = segment_bases(address, home);
+    let mut memory = OwnMemory { home };
+    match emulator::step(&mut state, &mut memory, emulator::EMULATED) {
         Ok(step) => {
             frame.store(&state);
             TRAPS.note(step.features, address);
@@ -296,11 +326,11 @@ fn raise(signal: i32, code: i32, address: u64) {
 }
 
 /// FS and GS base, asked for only if the instruction has such a prefix.
-fn segment_bases(rip: u64) -> (u64, u64) {
+fn segment_bases(rip: u64, home: u64) -> (u64, u64) {
     const FS: u8 = 0x64;
     const GS: u8 = 0x65;
     let mut prefixes = [0u8; 5];
-    let fetched = OwnMemory.fetch(rip, &mut prefixes);
+    let fetched = OwnMemory { home }.fetch(rip, &mut prefixes);
     for byte in prefixes.into_iter().take(fetched) {
         match byte {
             FS | GS => return sys::segment_bases(),

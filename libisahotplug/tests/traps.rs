@@ -51,6 +51,7 @@ macro_rules! cases {
 cases! {
     ud2_goes_to_the_handler_that_was_there_before: succeeds("chain");
     signals_and_an_alternate_stack_do_not_disturb: succeeds("stack");
+    an_alternate_stack_of_8_kib_is_enough: succeeds("small");
     ud2_kills_as_ever: dies_of(libc::SIGILL, "die-ud2");
     a_null_pointer_kills_as_ever: dies_of(libc::SIGSEGV, "die-null");
     an_emulated_null_pointer_kills_the_same_way: dies_of(libc::SIGSEGV, "die-emulated");

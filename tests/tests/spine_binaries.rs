@@ -38,12 +38,12 @@ fn is_later(mnemonic: &str) -> bool {
 
 /// Functions of `file` that hold a later instruction, with the instruction.
 fn later_instructions(file: &str, allowed: &[&str]) -> Vec<String> {
-    let path = product(file).unwrap();
+    let path = product(file).expect("the release build");
     let output = Command::new("objdump")
         .args(["-d", "--no-show-raw-insn"])
         .arg(&path)
         .output()
-        .unwrap();
+        .expect("objdump starts");
     assert!(
         output.status.success(),
         "{}",

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use isahotplug_tests::{Agent, CpuModel, Demo, Guest, GuestImage, Hold, Result, Site, product, story};
+use isahotplug_tests::{
+    Agent, CpuModel, Demo, Guest, GuestImage, Hold, Result, Site, product, story,
+};
 
 const SOON: Duration = Duration::from_secs(30);
 

@@ -12,7 +12,7 @@ fn faults_of_emulated_instructions_look_like_the_cpus_own() -> Result<()> {
     let source =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../libisahotplug/tests/programs/traps.c");
     let guest = host.boot(&GuestImage::minimal().linked_c("/bin/traps", &source)?)?;
-    for case in ["load", "store", "bus", "float", "chain", "stack"] {
+    for case in ["load", "store", "bus", "float", "chain", "stack", "small"] {
         let output = guest.run("traps", &[case])?;
         assert!(
             output.success() && output.stdout == "ok\n",
@@ -26,6 +26,7 @@ fn faults_of_emulated_instructions_look_like_the_cpus_own() -> Result<()> {
         ("null", SIGSEGV),
         ("emulated", SIGSEGV),
         ("raise", SIGSEGV),
+        ("small", SIGSEGV),
     ];
     for (how, signal) in deaths {
         let output = guest.run("traps", &[&format!("die-{how}")])?;

@@ -239,7 +239,8 @@ impl Availability {
     /// The guest's CPUs were found to refuse `absent`, whatever was offered.
     pub fn refute(&mut self, absent: FeatureSet, now: Moment) -> Option<Change> {
         self.refuted = self.refuted.union(absent);
-        self.publish(Cause::Trap, now, FeatureSet::EMPTY)
+        let gone = self.published.available.intersection(absent);
+        self.publish(Cause::Trap, now, gone.silent().user())
     }
 
     fn target(&self) -> FeatureSet {
@@ -406,12 +407,15 @@ mod tests {
             (features![Avx2], Cause::Trap)
         );
         assert_eq!(a.refute(features![Avx2], NOW), None);
+        assert_eq!(a.published().unsafe_silent, FeatureSet::EMPTY, "it faults");
+        a.refute(features![Abm], NOW);
+        assert_eq!(a.published().unsafe_silent, features![Abm]);
         assert_eq!(
             a.offer(epoch(1, 1), FULL, NOW, trusting)
                 .change
                 .unwrap()
                 .added,
-            features![Avx2]
+            features![Avx2, Abm]
         );
     }
 

@@ -286,6 +286,10 @@ impl GuestSession {
     /// A probe found that the CPUs refuse `absent`.
     pub fn trapped(&mut self, absent: FeatureSet, now: Moment) {
         let change = self.availability.refute(absent, now);
+        let silent = self.availability.published().unsafe_silent.intersection(absent);
+        if change.is_some() && !silent.is_empty() {
+            self.note(Note::UnsafeSilent(silent));
+        }
         self.publish(change);
     }
 

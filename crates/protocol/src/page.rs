@@ -212,7 +212,8 @@ impl Page {
     }
 
     /// The writer: publishes. There must be one writer at a time; the agent
-    /// holds a lock on the file. The publication's generation must be one more
+    /// holds a lock on a file beside the page (whoever can read the page could
+    /// lock the page itself). The publication's generation must be one more
     /// than the page's, or anything in a page that holds nothing.
     pub fn publish(&self, publication: &Publication) {
         let slot = self.slot(publication.generation);

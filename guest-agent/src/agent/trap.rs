@@ -145,11 +145,5 @@ impl Agent {
         self.log.limited(Level::WARN, "trials", WRONG_LINES, text);
         self.session.trapped(absent, now);
         self.carry_out(now);
-        let unsaid = absent
-            .silent()
-            .difference(self.session.availability().published().unsafe_silent);
-        if !unsaid.is_empty() {
-            self.say_unsafe(unsaid);
-        }
     }
 }

@@ -19,37 +19,58 @@ core::arch::global_asm!(
     ".type \\name, @function",
     "\\name:",
     ".endm",
-    // Outcome f(void *to, const void *from): one load and one store. RAX is 0
-    // if both went well; the signal handler makes it something else.
+    // Outcome f(void *to, const void *from, uint64_t home): one load and one
+    // store, with the stack pointer at `home` unless that is 0. RAX is 0 if both
+    // went well; the signal handler makes it something else.
     "isahp_access isahp_access_begin",
     "isahp_access isahp_copy1",
+    "    mov r8, rsp",
+    "    test rdx, rdx",
+    "    cmovnz rsp, rdx",
     "    mov cl, [rsi]",
     "    mov [rdi], cl",
+    "    mov rsp, r8",
     "    xor eax, eax",
     "    xor edx, edx",
     "    ret",
     "isahp_access isahp_copy2",
+    "    mov r8, rsp",
+    "    test rdx, rdx",
+    "    cmovnz rsp, rdx",
     "    mov cx, [rsi]",
     "    mov [rdi], cx",
+    "    mov rsp, r8",
     "    xor eax, eax",
     "    xor edx, edx",
     "    ret",
     "isahp_access isahp_copy4",
+    "    mov r8, rsp",
+    "    test rdx, rdx",
+    "    cmovnz rsp, rdx",
     "    mov ecx, [rsi]",
     "    mov [rdi], ecx",
+    "    mov rsp, r8",
     "    xor eax, eax",
     "    xor edx, edx",
     "    ret",
     "isahp_access isahp_copy8",
+    "    mov r8, rsp",
+    "    test rdx, rdx",
+    "    cmovnz rsp, rdx",
     "    mov rcx, [rsi]",
     "    mov [rdi], rcx",
+    "    mov rsp, r8",
     "    xor eax, eax",
     "    xor edx, edx",
     "    ret",
-    // Outcome f(void *at): whether the byte can be written, without changing
+    // Outcome f(void *at, uint64_t home): whether the byte can be written, without changing
     // it, whatever another thread does to it.
     "isahp_access isahp_touch",
+    "    mov r8, rsp",
+    "    test rsi, rsi",
+    "    cmovnz rsp, rsi",
     "    lock or byte ptr [rdi], 0",
+    "    mov rsp, r8",
     "    xor eax, eax",
     "    xor edx, edx",
     "    ret",
@@ -57,6 +78,7 @@ core::arch::global_asm!(
     "    ud2",
     // Where a faulting access goes on; RAX and RDX are set.
     "isahp_access isahp_access_failed",
+    "    mov rsp, r8",
     "    ret",
     ".purgem isahp_access",
     ".popsection",
@@ -77,11 +99,11 @@ unsafe extern "C" {
     fn isahp_access_begin();
     fn isahp_access_end();
     fn isahp_access_failed();
-    fn isahp_copy1(to: u64, from: u64) -> Outcome;
-    fn isahp_copy2(to: u64, from: u64) -> Outcome;
-    fn isahp_copy4(to: u64, from: u64) -> Outcome;
-    fn isahp_copy8(to: u64, from: u64) -> Outcome;
-    fn isahp_touch(at: u64) -> Outcome;
+    fn isahp_copy1(to: u64, from: u64, home: u64) -> Outcome;
+    fn isahp_copy2(to: u64, from: u64, home: u64) -> Outcome;
+    fn isahp_copy4(to: u64, from: u64, home: u64) -> Outcome;
+    fn isahp_copy8(to: u64, from: u64, home: u64) -> Outcome;
+    fn isahp_touch(at: u64, home: u64) -> Outcome;
 }
 
 /// Called by the SIGSEGV and SIGBUS handler: if `rip` is one of the accesses,
@@ -102,7 +124,11 @@ pub(super) fn recover(rip: u64, signal: i32, code: i32, address: u64) -> Option<
 /// Async-signal-safe while the handlers of SIGSEGV and SIGBUS are this
 /// library's and both signals are unblocked.
 #[derive(Debug)]
-pub(super) struct OwnMemory;
+pub(super) struct OwnMemory {
+    /// Where the stack pointer has to be while an access may fault; 0: where it
+    /// is.
+    pub(super) home: u64,
+}
 
 impl OwnMemory {
     fn fault(outcome: &Outcome, at: u64, access: Access) -> MemoryFault {
@@ -124,7 +150,7 @@ impl OwnMemory {
 
     /// Copies in steps that are as large as both the alignment of the foreign
     /// address and the rest allow, so that an aligned operand is one access.
-    fn copy(foreign: u64, own: u64, len: usize, access: Access) -> Result<(), MemoryFault> {
+    fn copy(&self, foreign: u64, own: u64, len: usize, access: Access) -> Result<(), MemoryFault> {
         let mut done = 0u64;
         let len = len as u64;
         while done < len {
@@ -140,13 +166,13 @@ impl OwnMemory {
             // foreign side may be anything, a fault there is recovered.
             let (step, outcome) = unsafe {
                 if left >= 8 {
-                    (8, isahp_copy8(to, from))
+                    (8, isahp_copy8(to, from, self.home))
                 } else if left >= 4 {
-                    (4, isahp_copy4(to, from))
+                    (4, isahp_copy4(to, from, self.home))
                 } else if left >= 2 {
-                    (2, isahp_copy2(to, from))
+                    (2, isahp_copy2(to, from, self.home))
                 } else {
-                    (1, isahp_copy1(to, from))
+                    (1, isahp_copy1(to, from, self.home))
                 }
             };
             if outcome.failure != 0 {
@@ -168,7 +194,7 @@ const PAGE: u64 = 4096;
 impl Memory for OwnMemory {
     fn read(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryFault> {
         let own = buffer.as_mut_ptr().expose_provenance() as u64;
-        Self::copy(address, own, buffer.len(), Access::Read)
+        self.copy(address, own, buffer.len(), Access::Read)
     }
 
     fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MemoryFault> {
@@ -178,7 +204,7 @@ impl Memory for OwnMemory {
             self.check_write(address, bytes.len())?;
         }
         let own = bytes.as_ptr().expose_provenance() as u64;
-        Self::copy(address, own, bytes.len(), Access::Write)
+        self.copy(address, own, bytes.len(), Access::Write)
     }
 
     fn check_write(&mut self, address: u64, length: usize) -> Result<(), MemoryFault> {
@@ -187,7 +213,7 @@ impl Memory for OwnMemory {
         while left > 0 {
             // SAFETY: the touched byte may be anything, a fault is recovered;
             // its value does not change.
-            let outcome = unsafe { isahp_touch(at) };
+            let outcome = unsafe { isahp_touch(at, self.home) };
             if outcome.failure != 0 {
                 return Err(Self::fault(&outcome, at, Access::Write));
             }

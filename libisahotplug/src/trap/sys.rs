@@ -37,6 +37,12 @@ pub(super) fn signal_eventfd(fd: i32) {
     };
 }
 
+/// Lets others run (sched_yield(2)).
+pub(super) fn yield_now() {
+    // SAFETY: takes nothing.
+    unsafe { syscall(libc::SYS_sched_yield, 0, 0, 0, 0) };
+}
+
 /// `CLOCK_MONOTONIC` in nanoseconds.
 pub(super) fn monotonic_ns() -> u64 {
     let mut time = libc::timespec {

@@ -250,6 +250,40 @@ static int alternate_stack(void)
     return 0;
 }
 
+/* An alternate stack as small as Rust's threads have, and a guard below it. */
+static int small_stack(int fault)
+{
+    char *pages = mmap(NULL, 16384, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    mprotect(pages, 4096, PROT_NONE);
+    stack_t alternate = { .ss_sp = pages + 4096, .ss_size = 8192 };
+    sigaltstack(&alternate, NULL);
+    start();
+    static int32_t table[8] = { 10, 11, 12, 13, 14, 15, 16, 17 };
+    int32_t indexes[8] = { 7, 6, 5, 4, 3, 2, 1, 0 }, out[8];
+    for (int round = 0; round < 1000; round++) {
+        __asm__ volatile("vmovdqu %1, %%ymm1\n\t"
+                         "vpcmpeqd %%ymm2, %%ymm2, %%ymm2\n\t"
+                         "vpgatherdd %%ymm2, (%2, %%ymm1, 4), %%ymm0\n\t"
+                         "vmovdqu %%ymm0, %0"
+                         : "=m"(out) : "m"(indexes), "r"(table) : "xmm0", "xmm1", "xmm2");
+        for (int i = 0; i < 8; i++)
+            if (out[i] != 17 - i)
+                return fail("wrong element");
+    }
+    if (emulated() < 2000)
+        return fail("not emulated");
+    if (fault) {
+        /* The access that faults lays a second frame onto the small stack. */
+        char *guard = guarded(PROT_NONE);
+        if (sigsetjmp(back, 1) == 0) {
+            load(guard + 4096);
+            return fail("no signal");
+        }
+    }
+    puts("ok");
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *which = argc > 1 ? argv[1] : "";
@@ -265,6 +299,10 @@ int main(int argc, char **argv)
         return chain();
     if (!strcmp(which, "stack"))
         return alternate_stack();
+    if (!strcmp(which, "small"))
+        return small_stack(0);
+    if (!strcmp(which, "die-small"))
+        return small_stack(1);
     if (!strcmp(which, "die-ud2"))
         return die(0);
     if (!strcmp(which, "die-null"))

@@ -1,0 +1,102 @@
+//! Stacks for the handler where the thread's alternate one is too small.
+//!
+//! The handler runs on the alternate signal stack if the thread has one (Go
+//! demands it). Many are small: Rust's standard library gives each thread 8 KiB,
+//! of which the signal frame takes half, and the emulator needs 5 KiB. So where
+//! little is left the work is done on a stack of this pool, and only the
+//! accesses to the program's memory, which may fault, are made with the stack
+//! pointer back on the thread's own signal stack: otherwise the kernel would
+//! take the alternate stack for free and lay the next frame over this one.
+
+use core::cell::UnsafeCell;
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// What the emulator and all below it need, with room to spare.
+const ENOUGH: usize = 12 * 1024;
+const SIZE: usize = 32 * 1024;
+/// Handlers that can work on small signal stacks at the same time; a further
+/// one waits.
+const COUNT: u32 = 32;
+
+#[repr(C, align(4096))]
+struct Pool(UnsafeCell<[[u8; SIZE]; COUNT as usize]>);
+
+// SAFETY: a stack is touched only by the handler that has claimed its bit in
+// TAKEN.
+unsafe impl Sync for Pool {}
+
+static POOL: Pool = Pool(UnsafeCell::new([[0; SIZE]; COUNT as usize]));
+/// Bit n: stack n is in use.
+static TAKEN: AtomicU64 = AtomicU64::new(!0 << COUNT);
+
+core::arch::global_asm!(
+    ".pushsection .text.isahp_stack,\"ax\",@progbits",
+    // void isahp_call_on(void *top, void (*work)(void *argument, uint64_t home), void *argument)
+    ".globl isahp_call_on",
+    ".hidden isahp_call_on",
+    ".type isahp_call_on, @function",
+    "isahp_call_on:",
+    ".cfi_startproc",
+    "    push rbp",
+    ".cfi_def_cfa_offset 16",
+    ".cfi_offset rbp, -16",
+    "    mov rbp, rsp",
+    ".cfi_def_cfa_register rbp",
+    "    mov rax, rsi",
+    "    mov rsi, rsp",
+    "    mov rsp, rdi",
+    "    mov rdi, rdx",
+    "    call rax",
+    "    mov rsp, rbp",
+    "    pop rbp",
+    ".cfi_def_cfa rsp, 8",
+    "    ret",
+    ".cfi_endproc",
+    ".size isahp_call_on, . - isahp_call_on",
+    ".popsection",
+);
+
+type Work = extern "C" fn(argument: *mut c_void, home: u64);
+
+// SAFETY: the signature of the assembler above.
+unsafe extern "C" {
+    fn isahp_call_on(top: *mut u8, work: Work, argument: *mut c_void);
+}
+
+/// Whether the handler of `context`, whose stack pointer is about `here`, has
+/// too little room where it is.
+pub(super) fn is_scarce(context: &libc::ucontext_t, here: u64) -> bool {
+    let bottom = context.uc_stack.ss_sp.expose_provenance() as u64;
+    let inside = here.wrapping_sub(bottom);
+    inside < context.uc_stack.ss_size as u64 && inside < ENOUGH as u64
+}
+
+/// Runs `work` on a stack of the pool. It gets the stack pointer of the signal
+/// stack, at which accesses that may fault are to be made.
+pub(super) fn call(work: Work, argument: *mut c_void) {
+    let index = claim();
+    // SAFETY: the index is below COUNT and its bit is ours; the top of an array
+    // with a size of a multiple of 16 is aligned as a stack must be.
+    unsafe {
+        let top = POOL.0.get().cast::<u8>().add((index as usize + 1) * SIZE);
+        isahp_call_on(top, work, argument);
+    }
+    TAKEN.fetch_and(!(1 << index), Ordering::Release);
+}
+
+fn claim() -> u32 {
+    loop {
+        let taken = TAKEN.load(Ordering::Relaxed);
+        let free = (!taken).trailing_zeros();
+        if free < COUNT {
+            let claimed = TAKEN.fetch_or(1 << free, Ordering::Acquire);
+            if claimed & 1 << free == 0 {
+                return free;
+            }
+        } else {
+            // Whoever has one gives it back after one instruction.
+            super::sys::yield_now();
+        }
+    }
+}
