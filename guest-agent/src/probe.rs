@@ -112,7 +112,11 @@ mod tests {
     fn what_cpuid_shows_runs() {
         let shown = isa::detect().intersection(can_be_tried());
         assert!(shown.len() > 5, "the CPU shows next to nothing: {shown}");
-        assert_eq!(refused(shown).unwrap(), FeatureSet::EMPTY);
+        let refused = refused(can_be_tried()).unwrap();
+        // For `a_lesser_cpu_refuses_what_it_lacks`, which runs this elsewhere.
+        println!("\nshown:{}\nrefused:{refused}", isa::detect());
+        // A hypervisor may hide what its CPU executes all the same.
+        assert_eq!(refused.intersection(shown), FeatureSet::EMPTY);
     }
 
     /// No CPU has both: XOP and FMA4 are AMD's of 2011 to 2017.
@@ -142,8 +146,7 @@ mod tests {
                 .arg(std::env::current_exe().unwrap());
             command.args([
                 "--exact",
-                "probe::tests::report",
-                "--ignored",
+                "probe::tests::what_cpuid_shows_runs",
                 "--nocapture",
             ]);
             let Ok(output) = command.output() else {
@@ -170,13 +173,6 @@ mod tests {
                 "{model}"
             );
         }
-    }
-
-    #[test]
-    #[ignore = "run by a_lesser_cpu_refuses_what_it_lacks on another CPU"]
-    fn report() {
-        println!("\nshown:{}", isa::detect());
-        println!("refused:{}", refused(can_be_tried()).unwrap());
     }
 
     #[test]

@@ -177,9 +177,6 @@ fn what_cpuid_showed_at_boot_stays_what_is_visible() {
     page.publish(&other);
     drop(guest.start());
     let published = page.read().unwrap();
-    assert_eq!(
-        (published.generation, published.visible),
-        (2, less())
-    );
+    assert_eq!((published.generation, published.visible), (2, less()));
     assert_eq!(published.available, less());
 }

@@ -2,6 +2,7 @@
 //! real guest session behind it.
 
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use host_notifier::clock;
 use isa::FeatureSet;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::guest::{Environment, Note, Output};
 use protocol::{Availability, GuestIdentity, GuestSession, Holder, Text};
 
@@ -131,9 +133,11 @@ const SLICE: Duration = Duration::from_millis(5);
 impl Actor {
     fn serve(mut self, listener: &UnixListener) {
         while !self.ended.load(Ordering::SeqCst) {
+            let mut wait = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+            poll(&mut wait, PollTimeout::try_from(SLICE).unwrap()).unwrap();
             match listener.accept() {
                 Ok((stream, _)) => self.converse(stream),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(SLICE),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => panic!("accept: {error}"),
             }
         }

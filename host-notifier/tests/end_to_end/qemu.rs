@@ -2,12 +2,12 @@
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
 use crate::daemon::PATIENCE;
@@ -44,8 +44,10 @@ pub(crate) struct Qemu {
 impl Qemu {
     /// Starts one whose monitor for the notifier is at `qmp`.
     pub(crate) fn start(qmp: &Path, cpu: &str) -> Self {
+        // QEMU connects to the test: nobody has to guess when it listens.
         let own = own_monitor(qmp);
-        let socket = |path: &Path| format!("unix:{},server=on,wait=off", path.display());
+        let _ = std::fs::remove_file(&own);
+        let listener = UnixListener::bind(&own).unwrap();
         let child = Command::new(BINARY)
             .args([
                 "-accel",
@@ -65,14 +67,14 @@ impl Qemu {
                 "-cpu",
                 cpu,
                 "-qmp",
-                &socket(qmp),
+                &format!("unix:{},server=on,wait=off", qmp.display()),
                 "-qmp",
-                &socket(&own),
+                &format!("unix:{},server=off", own.display()),
             ])
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let monitor = BufReader::new(connect(&own));
+        let monitor = BufReader::new(accept(&listener));
         let mut qemu = Self { child, monitor };
         qemu.read();
         qemu.execute("qmp_capabilities", &json!({}));
@@ -111,18 +113,12 @@ fn own_monitor(qmp: &Path) -> PathBuf {
     qmp.with_extension("test")
 }
 
-/// Connects once the other side listens.
-fn connect(path: &Path) -> UnixStream {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match UnixStream::connect(path) {
-            Ok(stream) => {
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                return stream;
-            }
-            Err(error) => assert!(Instant::now() < deadline, "{}: {error}", path.display()),
-        }
-        // QEMU tells nobody when it listens.
-        thread::sleep(Duration::from_millis(10));
-    }
+/// The connection of a program that was just started.
+fn accept(listener: &UnixListener) -> UnixStream {
+    let patience = PollTimeout::try_from(PATIENCE).unwrap();
+    let mut wait = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut wait, patience), Ok(1), "QEMU connects");
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
 }
