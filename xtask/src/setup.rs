@@ -155,6 +155,8 @@ fn find_missing(cache: &Path) -> Vec<Missing> {
             program("a static busybox (/bin/busybox)", "busybox-static"),
         ),
         (is_program("gcc"), program("a C compiler (gcc)", "gcc")),
+        (is_program("g++"), program("a C++ compiler (g++)", "g++")),
+        (is_program("objdump"), program("objdump and nm", "binutils")),
         (is_program("strip"), program("binutils (strip)", "binutils")),
         (
             Path::new("/usr/include/stdio.h").is_file(),
