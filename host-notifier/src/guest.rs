@@ -110,10 +110,6 @@ struct Guest {
     waiting: Option<(u64, Answered)>,
     /// The latest prepare: its number and what it takes.
     announced: (u64, FeatureSet),
-    /// A removal was taken back and the guest may not have heard it: it was not
-    /// there, or its agent drew a new nonce just then. Nothing answers an
-    /// abort, so it is said at each greeting until an offer is acknowledged.
-    abort_due: bool,
     bytes: Allowance,
     lines: Allowance,
     lines_left_out: u64,
@@ -135,7 +131,6 @@ impl Guest {
             said: Said::default(),
             waiting: None,
             announced: (0, FeatureSet::EMPTY),
-            abort_due: false,
             bytes: Allowance::new(MOST_BYTES.0, MOST_BYTES.1),
             lines: Allowance::new(MOST_LINES.0, MOST_LINES.1),
             lines_left_out: 0,

@@ -128,6 +128,9 @@ pub struct Availability {
     offered: FeatureSet,
     refuted: FeatureSet,
     prepare: Option<OpenPrepare>,
+    /// Taken away by a prepare that nobody has acknowledged: somebody may still
+    /// be using it.
+    unsettled: FeatureSet,
 }
 
 impl Availability {
@@ -143,8 +146,15 @@ impl Availability {
     }
 
     /// Goes on where an earlier agent stopped, at what it published last.
+    ///
+    /// If that was a prepare, it is not known whether everybody had left.
     pub fn resume(published: Publication) -> Self {
+        let unsettled = match published.cause {
+            Cause::Prepare => published.visible.difference(published.available),
+            _ => FeatureSet::EMPTY,
+        };
         Self {
+            unsettled,
             published,
             offered: published.available,
             refuted: FeatureSet::EMPTY,
@@ -178,10 +188,12 @@ impl Availability {
         self.offered = available;
         self.refuted = FeatureSet::EMPTY;
         self.published.epoch = Some(epoch);
-        let hoped = self.target().difference(self.published.available);
-        self.refuted = hoped.difference(executable(hoped));
-
-        let gone = self.published.available.difference(self.target());
+        self.try_out(executable);
+        let mut gone = self.published.available.difference(self.target());
+        if self.prepare.is_none() {
+            gone = gone.union(self.unsettled.difference(self.target()));
+            self.unsettled = FeatureSet::EMPTY;
+        }
         let unsafe_silent = gone.silent().user();
         let change = self.publish(Cause::Offer, now, unsafe_silent);
         Offered {
@@ -202,6 +214,8 @@ impl Availability {
         now: Moment,
     ) -> Option<Change> {
         let generation = self.published.generation;
+        let taken = self.published.available.intersection(lost);
+        self.unsettled = self.unsettled.union(taken);
         self.prepare = Some(OpenPrepare {
             id,
             host,
@@ -217,22 +231,41 @@ impl Availability {
         change
     }
 
+    /// Everybody has left what the open prepare takes.
+    pub fn acknowledge(&mut self) {
+        self.unsettled = FeatureSet::EMPTY;
+    }
+
     /// The announced removal will not happen. `id` 0 means whichever is open.
-    /// `None` if no such prepare is open.
-    pub fn abort(&mut self, id: u64, now: Moment) -> Option<Option<Change>> {
+    /// `None` if no such prepare is open. `executable` as for
+    /// [`offer`](Self::offer).
+    pub fn abort(
+        &mut self,
+        id: u64,
+        now: Moment,
+        executable: impl FnOnce(FeatureSet) -> FeatureSet,
+    ) -> Option<Option<Change>> {
         self.prepare.as_ref().filter(|p| id == 0 || p.id == id)?;
         self.prepare = None;
+        self.try_out(executable);
         Some(self.publish(Cause::Abort, now, FeatureSet::EMPTY))
     }
 
     /// Lets time pass: at its deadline a prepare gives the faulting features
-    /// back. `None` if no deadline has passed.
-    pub fn expire(&mut self, now: Moment) -> Option<Option<Change>> {
+    /// back. `None` if no deadline has passed. `executable` as for
+    /// [`offer`](Self::offer).
+    pub fn expire(
+        &mut self,
+        now: Moment,
+        executable: impl FnOnce(FeatureSet) -> FeatureSet,
+    ) -> Option<Option<Change>> {
         let prepare = self
             .prepare
             .as_mut()
             .filter(|p| !p.expired && p.deadline <= now)?;
         prepare.expired = true;
+        // The guest may be elsewhere already, and the news still on the way.
+        self.try_out(executable);
         Some(self.publish(Cause::Deadline, now, FeatureSet::EMPTY))
     }
 
@@ -241,6 +274,12 @@ impl Availability {
         self.refuted = self.refuted.union(absent);
         let gone = self.published.available.intersection(absent);
         self.publish(Cause::Trap, now, gone.silent().user())
+    }
+
+    /// Finds what of that which would be added the CPUs refuse.
+    fn try_out(&mut self, executable: impl FnOnce(FeatureSet) -> FeatureSet) {
+        let hoped = self.target().difference(self.published.available);
+        self.refuted = self.refuted.union(hoped.difference(executable(hoped)));
     }
 
     fn target(&self) -> FeatureSet {
@@ -263,6 +302,7 @@ impl Availability {
             .unsafe_silent
             .union(unsafe_silent)
             .difference(after);
+        self.unsettled = self.unsettled.difference(after);
         if before == after {
             return None;
         }
@@ -326,11 +366,16 @@ mod tests {
         assert_eq!(change.removed, features![Avx2, Abm]);
         assert_eq!(change.publication.cause, Cause::Prepare);
         assert_eq!(a.prepare().unwrap().generation, 2);
+        a.acknowledge();
         // The source says it all again, late: nothing comes back.
         assert_eq!(a.offer(epoch(1, 2), FULL, NOW, trusting).change, None);
         let landed = a.offer(epoch(2, 1), features![Sse2, Fma], NOW, trusting);
         assert_eq!(landed.change, None, "exactly what was prepared");
-        assert_eq!(landed.unsafe_silent, FeatureSet::EMPTY, "abm was announced");
+        assert_eq!(
+            landed.unsafe_silent,
+            FeatureSet::EMPTY,
+            "everybody had left abm"
+        );
         assert!(a.prepare().is_none());
         assert_eq!(a.published().generation, 2);
     }
@@ -353,10 +398,10 @@ mod tests {
         let mut a = Availability::new(FULL, NOW);
         a.offer(epoch(1, 1), FULL, NOW, trusting);
         a.announce(5, host(1), features![Avx2, Abm], after(10), NOW);
-        assert_eq!(a.expire(after(9)), None);
-        let change = a.expire(after(10)).unwrap().unwrap();
+        assert_eq!(a.expire(after(9), trusting), None);
+        let change = a.expire(after(10), trusting).unwrap().unwrap();
         assert_eq!(change.added, features![Avx2]);
-        assert_eq!(a.expire(after(11)), None, "once");
+        assert_eq!(a.expire(after(11), trusting), None, "once");
         let back = a.offer(epoch(1, 2), FULL, NOW, trusting).change.unwrap();
         assert_eq!(back.added, features![Abm]);
     }
@@ -365,10 +410,54 @@ mod tests {
     fn an_abort_restores_and_a_foreign_abort_does_not() {
         let mut a = Availability::new(FULL, NOW);
         a.announce(5, host(1), features![Avx2], after(10), NOW);
-        assert_eq!(a.abort(6, NOW), None);
-        assert_eq!(a.abort(5, NOW).unwrap().unwrap().added, features![Avx2]);
+        assert_eq!(a.abort(6, NOW, trusting), None);
+        assert_eq!(
+            a.abort(5, NOW, trusting).unwrap().unwrap().added,
+            features![Avx2]
+        );
         a.announce(7, host(1), features![Avx2], after(10), NOW);
-        assert_eq!(a.abort(0, NOW).unwrap().unwrap().added, features![Avx2]);
+        assert_eq!(
+            a.abort(0, NOW, trusting).unwrap().unwrap().added,
+            features![Avx2]
+        );
+    }
+
+    #[test]
+    fn a_move_that_nobody_was_ready_for_is_unsafe() {
+        for (answered, restarted) in [(false, false), (false, true), (true, false)] {
+            let mut a = Availability::new(FULL, NOW);
+            a.offer(epoch(1, 1), FULL, NOW, trusting);
+            a.announce(5, host(1), features![Avx2, Abm], after(10), NOW);
+            if answered {
+                a.acknowledge();
+            }
+            if restarted {
+                a = Availability::resume(*a.published());
+            }
+            let offered = a.offer(epoch(2, 1), LESS, NOW, trusting);
+            let expected = if answered {
+                FeatureSet::EMPTY
+            } else {
+                features![Abm]
+            };
+            assert_eq!(offered.unsafe_silent, expected, "{answered} {restarted}");
+            assert_eq!(a.published().unsafe_silent, expected);
+        }
+    }
+
+    #[test]
+    fn what_comes_back_by_itself_is_tried_first() {
+        let refuses = |hoped: FeatureSet| hoped.difference(features![Avx2]);
+        for abort in [false, true] {
+            let mut a = Availability::new(FULL, NOW);
+            a.announce(5, host(1), features![Avx2, Fma], after(10), NOW);
+            let change = if abort {
+                a.abort(5, NOW, refuses)
+            } else {
+                a.expire(after(10), refuses)
+            };
+            assert_eq!(change.unwrap().unwrap().added, features![Fma]);
+        }
     }
 
     #[test]
@@ -427,8 +516,9 @@ mod tests {
     enum Event {
         Offer(u8, FeatureSet, FeatureSet),
         Prepare(u64, u8, FeatureSet, u64),
-        Abort(u64),
-        Tick,
+        Abort(u64, FeatureSet),
+        Tick(FeatureSet),
+        Left,
         Trap(FeatureSet),
     }
 
@@ -447,8 +537,9 @@ mod tests {
             (0u8..3, some_set(), some_set()).prop_map(|(h, s, x)| Event::Offer(h, s, x)),
             (1u64..4, 0u8..3, some_set(), 0u64..30)
                 .prop_map(|(id, h, s, d)| Event::Prepare(id, h, s, d)),
-            (0u64..4).prop_map(Event::Abort),
-            Just(Event::Tick),
+            (0u64..4, some_set()).prop_map(|(id, x)| Event::Abort(id, x)),
+            some_set().prop_map(Event::Tick),
+            Just(Event::Left),
             some_set().prop_map(Event::Trap),
         ]
     }
@@ -468,8 +559,15 @@ mod tests {
                         a.offer(epoch(h, second), set, now, |hoped| hoped.difference(executes));
                     }
                     Event::Prepare(id, h, lost, s) => { a.announce(id, host(h), lost, after(second + s), now); }
-                    Event::Abort(id) => { a.abort(id, now); }
-                    Event::Tick => { a.expire(now); }
+                    Event::Abort(id, executes) => {
+                        refused = executes;
+                        a.abort(id, now, |hoped| hoped.difference(executes));
+                    }
+                    Event::Tick(executes) => {
+                        refused = executes;
+                        a.expire(now, |hoped| hoped.difference(executes));
+                    }
+                    Event::Left => a.acknowledge(),
                     Event::Trap(absent) => { a.refute(absent, now); }
                 }
                 let now_published = *a.published();

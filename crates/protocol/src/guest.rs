@@ -204,7 +204,10 @@ impl GuestSession {
 
     /// Lets time pass.
     pub fn tick(&mut self, now: Moment, environment: &mut impl Environment) {
-        if let Some(change) = self.availability.expire(now) {
+        let expired = self
+            .availability
+            .expire(now, |hoped| environment.executable(hoped));
+        if let Some(change) = expired {
             if let Some(prepare) = self.availability.prepare().copied() {
                 let withheld = prepare.lost.silent();
                 self.note(Note::Expired {
@@ -249,6 +252,7 @@ impl GuestSession {
     pub fn left(&mut self) {
         if let Some((nonce, prepare)) = self.take_unanswered() {
             let (id, generation) = (prepare.id, prepare.generation);
+            self.availability.acknowledge();
             self.send(&ToHost::Ready(Ready {
                 nonce,
                 id,
@@ -286,7 +290,11 @@ impl GuestSession {
     /// A probe found that the CPUs refuse `absent`.
     pub fn trapped(&mut self, absent: FeatureSet, now: Moment) {
         let change = self.availability.refute(absent, now);
-        let silent = self.availability.published().unsafe_silent.intersection(absent);
+        let silent = self
+            .availability
+            .published()
+            .unsafe_silent
+            .intersection(absent);
         if change.is_some() && !silent.is_empty() {
             self.note(Note::UnsafeSilent(silent));
         }
@@ -321,7 +329,7 @@ impl GuestSession {
             }
             ToGuest::Abort(abort) => {
                 if self.is_current("abort", abort.nonce) {
-                    self.hear_abort(abort.id, now);
+                    self.hear_abort(abort.id, now, environment);
                 }
             }
             ToGuest::Heartbeat(Beat { count, .. }) => {
@@ -329,10 +337,12 @@ impl GuestSession {
                 // host that we were reverted or restarted.
                 if let Some(nonce) = self.nonce {
                     let generation = self.availability.published().generation;
+                    let preparing = self.preparing();
                     self.send(&ToHost::Heartbeat(BeatReply {
                         nonce,
                         count,
                         generation,
+                        preparing,
                     }));
                 }
             }
@@ -384,6 +394,7 @@ impl GuestSession {
             sequence: offer.epoch.sequence,
             generation: published.generation,
             unsafe_silent: published.unsafe_silent,
+            preparing: self.preparing(),
         };
         self.send(&ToHost::Ack(ack));
     }
@@ -401,8 +412,11 @@ impl GuestSession {
         }
     }
 
-    fn hear_abort(&mut self, id: u64, now: Moment) {
-        match self.availability.abort(id, now) {
+    fn hear_abort(&mut self, id: u64, now: Moment, environment: &mut impl Environment) {
+        let aborted = self
+            .availability
+            .abort(id, now, |hoped| environment.executable(hoped));
+        match aborted {
             Some(change) => {
                 self.note(Note::Aborted(id));
                 self.publish(change);
@@ -411,6 +425,11 @@ impl GuestSession {
             None if id == 0 => {}
             None => self.note(Note::AbortUnknown(id)),
         }
+    }
+
+    /// The prepare that still withholds something; 0 for none.
+    fn preparing(&self) -> u64 {
+        self.availability.prepare().map_or(0, |prepare| prepare.id)
     }
 
     fn is_current(&mut self, what: &'static str, nonce: u64) -> bool {

@@ -84,6 +84,9 @@ pub enum Event {
     /// A prepare was still open at its deadline; the guest takes the faulting
     /// features back by itself.
     PrepareExpired(u64),
+    /// The guest withholds something for a prepare that is over; it is told
+    /// once more.
+    StrayPrepare(u64),
     /// No heartbeat was answered for a while.
     GuestSilent,
     /// A frame was dropped.
@@ -186,9 +189,16 @@ pub struct HostSession {
     /// Tokens are drawn from it; each random number that comes in stirs it.
     seed: u64,
     sequence: u64,
+    /// Prepares with larger numbers are of this session.
+    first_sequence: u64,
     available: Option<FeatureSet>,
     state: State,
     prepare: Option<OpenPrepare>,
+    /// Whatever the guest still withholds is to be given back.
+    aborting: bool,
+    /// A prepare that the guest was ready for and that ran out: the move may
+    /// still be under way, so what does not fault stays away.
+    expired: u64,
     decoder: Decoder,
     output: VecDeque<Output>,
     bad_frames: u32,
@@ -205,9 +215,12 @@ impl HostSession {
             name,
             seed: 0,
             sequence,
+            first_sequence: sequence,
             available: None,
             state: State::Disconnected,
             prepare: None,
+            aborting: false,
+            expired: 0,
             decoder: Decoder::new(),
             output: VecDeque::new(),
             bad_frames: 0,
@@ -264,6 +277,7 @@ impl HostSession {
             return Err(PrepareError::NoAgent);
         }
         self.sequence += 1;
+        self.aborting = false;
         let id = self.sequence;
         let deadline = now.after(allowed);
         let (started, repeat_at, answered) = (now, now, false);
@@ -280,16 +294,12 @@ impl HostSession {
     }
 
     /// Takes an announced removal back: the open one, or whichever the guest
-    /// has open. `false` if no agent is there to hear it; the open prepare is
-    /// forgotten all the same and the next offer restores the guest.
+    /// has open. Said again until the guest shows that it has none. `false` if
+    /// no agent is there to hear it now.
     pub fn abort(&mut self) -> bool {
         let id = self.prepare.take().map_or(0, |open| open.id);
-        let State::Established(peer) = &self.state else {
-            return false;
-        };
-        let nonce = peer.nonce;
-        self.send(&ToGuest::Abort(Abort { nonce, id }));
-        true
+        self.aborting = true;
+        self.send_abort(id)
     }
 
     /// The number of the open prepare, what it takes, and whether the guest
@@ -335,6 +345,7 @@ impl HostSession {
         self.seed ^= random;
         if let Some(open) = self.prepare.take_if(|open| open.deadline <= now) {
             if open.answered {
+                self.expired = open.id;
                 self.event(Event::PrepareExpired(open.id));
             } else {
                 self.conclude(&open, Answer::Nothing, now);
@@ -359,7 +370,8 @@ impl HostSession {
             }
             State::Established(peer) => {
                 if peer.unacknowledged.is_some() && peer.repeat_at <= now {
-                    self.offer(now);
+                    peer.repeat_at = now.after(OFFER_REPEAT);
+                    self.send_offer();
                 } else if peer.beat_at <= now {
                     self.beat(now);
                 }
@@ -408,26 +420,68 @@ impl HostSession {
         }));
     }
 
+    /// Offers what is available under a new sequence number.
     fn offer(&mut self, now: Moment) {
-        let Some(available) = self.available else {
-            return;
-        };
         let State::Established(peer) = &mut self.state else {
             return;
         };
-        self.sequence += 1;
-        peer.unacknowledged = Some((self.sequence, now));
-        peer.repeat_at = now.after(OFFER_REPEAT);
+        if self.available.is_some() {
+            self.sequence += 1;
+            peer.unacknowledged = Some((self.sequence, now));
+            peer.repeat_at = now.after(OFFER_REPEAT);
+            self.send_offer();
+        }
+    }
+
+    /// Sends the offer that is not acknowledged, also a second time: under its
+    /// number, so that a slow guest's answer to the first still counts.
+    fn send_offer(&mut self) {
+        let (State::Established(peer), Some(available)) = (&self.state, self.available) else {
+            return;
+        };
+        let Some((sequence, _)) = peer.unacknowledged else {
+            return;
+        };
         let epoch = Epoch {
             host: self.identity,
-            sequence: self.sequence,
+            sequence,
         };
-        let offer = ToGuest::Offer(Offer {
-            nonce: peer.nonce,
+        let nonce = peer.nonce;
+        self.send(&ToGuest::Offer(Offer {
+            nonce,
             epoch,
             available,
-        });
-        self.send(&offer);
+        }));
+    }
+
+    fn send_abort(&mut self, id: u64) -> bool {
+        let State::Established(peer) = &self.state else {
+            return false;
+        };
+        let nonce = peer.nonce;
+        self.send(&ToGuest::Abort(Abort { nonce, id }));
+        true
+    }
+
+    /// The guest says which prepare withholds something. One that this session
+    /// has ended, or that is to be taken back whoever announced it, is aborted
+    /// again: the abort may have been lost, or the prepare read late. One of an
+    /// earlier notifier is left to its deadline, for the move may go on.
+    fn reconcile(&mut self, preparing: u64) {
+        if preparing == 0 {
+            self.aborting = false;
+            return;
+        }
+        let open = self
+            .prepare
+            .as_ref()
+            .is_some_and(|open| open.id == preparing);
+        let ours = (self.first_sequence + 1..=self.sequence).contains(&preparing);
+        let ended = ours && !open && preparing != self.expired;
+        if ended || self.aborting {
+            self.event(Event::StrayPrepare(preparing));
+            self.send_abort(preparing);
+        }
     }
 
     fn send_prepare(&mut self, now: Moment) {
@@ -518,6 +572,8 @@ impl HostSession {
         if let Some(open) = &mut self.prepare {
             open.answered = false;
             self.send_prepare(now);
+        } else if self.aborting {
+            self.send_abort(0);
         }
         self.offer(now);
     }
@@ -541,6 +597,7 @@ impl HostSession {
             latency: now.since(sent),
             unsafe_silent: ack.unsafe_silent,
         });
+        self.reconcile(ack.preparing);
     }
 
     fn hear_beat(&mut self, reply: &BeatReply, now: Moment) {
@@ -550,6 +607,7 @@ impl HostSession {
         if reply.nonce == peer.nonce {
             peer.missed = 0;
             peer.generation = reply.generation;
+            self.reconcile(reply.preparing);
         } else {
             // The guest was reverted or its agent restarted: it does not hear
             // us any more.
@@ -583,13 +641,7 @@ impl HostSession {
 
     /// A prepare that came to nothing: tell the guest to go on.
     fn conclude(&mut self, open: &OpenPrepare, answer: Answer, now: Moment) {
-        if let State::Established(peer) = &self.state {
-            let abort = Abort {
-                nonce: peer.nonce,
-                id: open.id,
-            };
-            self.send(&ToGuest::Abort(abort));
-        }
+        self.send_abort(open.id);
         let latency = now.since(open.started);
         self.event(Event::Prepared {
             id: open.id,

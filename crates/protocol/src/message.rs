@@ -188,6 +188,9 @@ pub struct Acknowledgement {
     /// be computing wrong results.
     #[serde(with = "wire_set")]
     pub unsafe_silent: FeatureSet,
+    /// The prepare that withholds something; 0 for none. A host that knows
+    /// nothing of it, or took it back, says the abort again.
+    pub preparing: u64,
 }
 
 /// Guest → host: the prepared removal is done, migrate.
@@ -245,6 +248,8 @@ pub struct BeatReply {
     pub count: u64,
     /// The generation that the guest has published.
     pub generation: u64,
+    /// As in [`Acknowledgement`].
+    pub preparing: u64,
 }
 
 /// Everything a guest says.

@@ -333,6 +333,99 @@ fn a_lost_offer_is_said_again() {
 }
 
 #[test]
+fn an_abort_that_is_lost_is_said_again_until_the_guest_has_none() {
+    for operator in [false, true] {
+        let mut host = Host::new(1, FULL);
+        let mut guest = settled(&mut host);
+        host.session
+            .prepare(features![Avx2, Abm], Duration::from_secs(60), at(100))
+            .unwrap();
+        host.collect();
+        talk(&mut host, &mut guest, at(101));
+        if operator {
+            host.session.abort();
+            host.collect();
+        } else {
+            guest.session.refuse("no");
+            guest.collect();
+            host.receive(&guest.take(), at(102));
+        }
+        drop(host.take());
+        assert_eq!(
+            guest.available(),
+            FULL - features![Avx2, Abm],
+            "the abort was lost"
+        );
+        // The next heartbeat tells.
+        host.tick(at(5000));
+        talk(&mut host, &mut guest, at(5001));
+        assert_eq!(guest.available(), FULL);
+        assert!(
+            host.events
+                .iter()
+                .any(|e| matches!(e, Event::StrayPrepare(_)))
+        );
+    }
+}
+
+#[test]
+fn a_prepare_that_is_read_when_it_is_over_does_not_stay() {
+    let mut host = Host::new(1, FULL);
+    let mut guest = settled(&mut host);
+    host.session
+        .prepare(features![Abm], Duration::from_secs(2), at(100))
+        .unwrap();
+    host.collect();
+    let buffered = host.take();
+    // The guest stands still for longer than the deadline.
+    host.tick(at(3000));
+    drop(host.take());
+    guest.receive(&buffered, at(4000));
+    host.session.resumed(5, at(4000));
+    host.collect();
+    talk(&mut host, &mut guest, at(4001));
+    assert_eq!(guest.available(), FULL, "also what does not fault");
+}
+
+#[test]
+fn an_earlier_notifiers_prepare_is_left_to_its_deadline() {
+    let mut host = Host::new(1, FULL);
+    let mut guest = settled(&mut host);
+    host.session
+        .prepare(features![Avx2], Duration::from_secs(60), at(100))
+        .unwrap();
+    host.collect();
+    talk(&mut host, &mut guest, at(101));
+    let mut later = HostSession::new(identity(1), Text::lossy("host"), 5_000_000);
+    later.set_available(FULL, at(200));
+    host.session = later;
+    host.connect(at(200));
+    talk(&mut host, &mut guest, at(201));
+    host.tick(at(3000));
+    talk(&mut host, &mut guest, at(3001));
+    assert_eq!(guest.available(), FULL - features![Avx2]);
+}
+
+#[test]
+fn a_guest_that_takes_longer_than_the_repeat_is_up_to_date_in_the_end() {
+    let mut host = Host::new(1, FULL);
+    let mut guest = settled(&mut host);
+    host.session.set_available(LESS, at(100));
+    host.collect();
+    let first = host.take();
+    for second in 1..4u64 {
+        host.tick(at(100 + 1000 * second));
+    }
+    guest.receive(&first, at(3200));
+    host.receive(&guest.take(), at(3300));
+    assert!(host.session.guest().unwrap().up_to_date);
+    let repeats = host.take();
+    guest.receive(&repeats, at(3400));
+    host.receive(&guest.take(), at(3500));
+    assert_eq!((guest.generation(), guest.generations.len()), (2, 1));
+}
+
+#[test]
 fn the_source_late_bytes_after_the_destination_offer_change_nothing() {
     let mut a = Host::new(1, FULL);
     let mut guest = settled(&mut a);
@@ -653,6 +746,7 @@ fn golden_bytes() {
             sequence: 300,
             generation: 4,
             unsafe_silent: FeatureSet::EMPTY,
+            preparing: 7,
         }),
         ToHost::Ready(protocol::Ready {
             nonce: 5,
@@ -677,6 +771,7 @@ fn golden_bytes() {
             nonce: 5,
             count: 1,
             generation: 4,
+            preparing: 0,
         }),
     ];
     let found: String = to_guest

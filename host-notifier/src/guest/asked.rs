@@ -52,8 +52,6 @@ impl Guest {
                 Denial::new(kind, error.to_string())
             })?;
         self.announced = (id, lost);
-        // It replaces whatever the guest has open.
-        self.abort_due = false;
         let list = if lost.is_empty() {
             "nothing".to_owned()
         } else {

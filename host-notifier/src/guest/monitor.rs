@@ -31,19 +31,21 @@ impl Guest {
                 self.leave();
             }
             News::Migration(Migration::Ended(status)) => {
-                if let Some((id, ..)) = self.session.open_prepare() {
-                    self.warn(format_args!("migration {status}: aborting prepare {id}"));
-                    self.abort(&format!("migration {status}"));
-                } else {
-                    self.warn(format_args!("migration {status}"));
+                // Also one that an earlier daemon announced and we do not know.
+                match self.session.open_prepare() {
+                    Some((id, ..)) => {
+                        self.warn(format_args!("migration {status}: aborting prepare {id}"));
+                    }
+                    None => self.warn(format_args!("migration {status}")),
                 }
+                self.abort(&format!("migration {status}"));
             }
             News::Resumed => {
                 self.info("resumed");
                 if std::mem::take(&mut self.left) {
                     // It left and runs here all the same: nobody else has it.
                     self.info("back: it runs here again");
-                    self.abort_due = true;
+                    self.abort("it runs here again");
                     self.connect_at = now;
                 }
                 self.session.resumed(random(), now);
@@ -84,6 +86,5 @@ impl Guest {
         }
         self.disconnect(Duration::ZERO);
         self.abort("the guest has left");
-        self.abort_due = false;
     }
 }

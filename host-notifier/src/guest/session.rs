@@ -27,9 +27,6 @@ impl Guest {
                     "established, protocol {version}, visible {} features, generation {generation}",
                     visible.len()
                 ));
-                if self.abort_due {
-                    self.session.abort();
-                }
             }
             Event::Incompatible(versions) => {
                 self.warn(format_args!(
@@ -42,7 +39,6 @@ impl Guest {
                 latency,
                 unsafe_silent,
             } => {
-                self.abort_due = false;
                 self.said.generation = Some(generation);
                 self.said.latency = Some(latency);
                 self.info(format_args!(
@@ -65,6 +61,9 @@ impl Guest {
             } => self.prepared(id, answer, latency),
             Event::PrepareExpired(id) => self.warn(format_args!(
                 "prepare {id} expired before a move: the guest takes faulting features back"
+            )),
+            Event::StrayPrepare(id) => self.info(format_args!(
+                "the guest still holds to prepare {id}, which is over: aborting it again"
             )),
             Event::GuestSilent => {
                 self.silent = true;
@@ -129,7 +128,6 @@ impl Guest {
             let message = format!("prepare {id} ended: {why}");
             let _ = wanted.send(Err(Denial::new(ErrorKind::Aborted, message)));
         }
-        self.abort_due = true;
         self.session.abort()
     }
 }
