@@ -31,6 +31,11 @@ impl<'a> Context<'a> {
         let wide = (0..instruction.op_count()).any(|i| register(instruction, i).is_ymm())
             || instruction.memory_index().is_ymm()
             || instruction.memory_size().size() == 32;
+        let any = |is: fn(Register) -> bool| {
+            (0..instruction.op_count()).any(|i| is(register(instruction, i)))
+        };
+        // The forms between MMX and XMM registers compute as the longer one.
+        let mmx = any(Register::is_mm) && !any(Register::is_xmm);
         let in_memory = (0..instruction.op_count()).any(|i| kind(instruction, i) == OpKind::Memory);
         let integer = (0..instruction.op_count())
             .map(|i| register(instruction, i))
@@ -38,7 +43,11 @@ impl<'a> Context<'a> {
             .map_or(instruction.memory_size().size(), Register::size);
         let zeroes_upper = instruction.code().encoding() != EncodingKind::Legacy;
         let execution = Execution {
-            bytes: if wide { 32 } else { 16 },
+            bytes: match (wide, mmx) {
+                (true, _) => 32,
+                (false, true) => 8,
+                (false, false) => 16,
+            },
             imm: if kind(instruction, last) == OpKind::Immediate8 {
                 instruction.immediate8()
             } else {
@@ -61,9 +70,9 @@ impl<'a> Context<'a> {
 
     /// Number of operands that are not immediates.
     pub(crate) fn operands(&self) -> u32 {
-        let count = self.instruction.op_count();
-        let immediate = self.kind(count.saturating_sub(1)) == OpKind::Immediate8;
-        count.saturating_sub(u32::from(immediate))
+        (0..self.instruction.op_count())
+            .filter(|&i| !is_immediate(self.kind(i)))
+            .count() as u32
     }
 
     pub(crate) fn kind(&self, operand: u32) -> OpKind {
@@ -182,7 +191,9 @@ impl<'a> Context<'a> {
             return self.load();
         }
         let register = register(self.instruction, operand);
-        Ok(if register.is_vector_register() {
+        Ok(if register.is_mm() {
+            Vector::from_lane(self.state.x87.mmx(register.number()))
+        } else if register.is_vector_register() {
             self.register(register.number()).truncated(register.size())
         } else {
             Vector::from_lane(self.gpr(register))
@@ -195,7 +206,9 @@ impl<'a> Context<'a> {
             return self.store(value);
         }
         let register = register(self.instruction, operand);
-        if register.is_vector_register() {
+        if register.is_mm() {
+            self.state.x87.set_mmx(register.number(), value.lane(0));
+        } else if register.is_vector_register() {
             self.write_register(register.number(), value);
         } else {
             self.write_gpr(register, value.lane(0));
@@ -312,6 +325,14 @@ impl<'a> Context<'a> {
         self.state.rflags =
             self.state.rflags & !flag::STATUS | self.execution.rflags & flag::STATUS;
     }
+}
+
+/// Immediates come after all other operands.
+fn is_immediate(kind: OpKind) -> bool {
+    matches!(
+        kind,
+        OpKind::Immediate8 | OpKind::Immediate8_2nd | OpKind::Immediate32
+    )
 }
 
 fn kind(instruction: &Instruction, operand: u32) -> OpKind {

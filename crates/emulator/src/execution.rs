@@ -5,7 +5,7 @@ use crate::float::Environment;
 /// One execution of one instruction.
 #[derive(Debug)]
 pub(crate) struct Execution {
-    /// Vector length in bytes: 16 or 32.
+    /// Vector length in bytes: 8 (MMX), 16 or 32.
     pub bytes: usize,
     /// The immediate byte, 0 without one.
     pub imm: u8,
@@ -19,4 +19,11 @@ pub(crate) struct Execution {
     pub rflags: u64,
     /// Rounding, masks and exceptions of this execution.
     pub float: Environment,
+}
+
+impl Execution {
+    /// Bytes of the blocks that most rearrangements keep to: 8 in MMX registers, else 16.
+    pub(crate) fn block(&self) -> usize {
+        if self.bytes < 16 { 8 } else { 16 }
+    }
 }

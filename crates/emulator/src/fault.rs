@@ -26,7 +26,9 @@ pub mod exception {
 /// [`Fault::Memory`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Not an instruction, or one that is not emulated or not permitted: the original #UD goes on.
+    /// Not an instruction, or one that is not emulated, not permitted, or in need of something
+    /// that the [`Memory`](crate::Memory) or [`State`](crate::State) does not have: the original
+    /// #UD goes on. Also an instruction on x87 or MMX registers with an x87 exception pending.
     Unknown,
     /// A memory operand or the code itself could not be accessed.
     Memory(MemoryFault),

@@ -1,11 +1,12 @@
 //! From the decoder's names of CPU features to ours.
 
-use iced_x86::{Code, CpuidFeature as Cpuid};
+use iced_x86::{Code, CpuidFeature as Cpuid, Mnemonic};
 use isa::{Feature, FeatureSet};
 
 /// The features whose instructions [`step`](crate::step) carries out: all of them, or as many as
-/// [`attribute`](crate::attribute) calls emulated. SSE and SSE2, which every x86-64 CPU has, are
-/// among them because they share their semantics with AVX.
+/// [`attribute`](crate::attribute) calls emulated. MMX, SSE and SSE2, which every x86-64 CPU has,
+/// are among them because they share their semantics with AVX. Those instructions that need more
+/// than registers and memory also need a [`Memory`](crate::Memory) that offers it.
 pub const EMULATED: FeatureSet = FeatureSet::from_features(&[
     Feature::Sse,
     Feature::Sse2,
@@ -30,11 +31,45 @@ pub const EMULATED: FeatureSet = FeatureSet::from_features(&[
     Feature::Vaes,
     Feature::Vpclmulqdq,
     Feature::AvxVnni,
+    Feature::AvxVnniInt8,
+    Feature::AvxVnniInt16,
+    Feature::AvxIfma,
+    Feature::AvxNeConvert,
+    Feature::Sha512,
+    Feature::Sm3,
+    Feature::Sm4,
+    Feature::Fma4,
+    Feature::Xop,
+    Feature::Tbm,
+    Feature::Sse4a,
+    Feature::LahfLm,
+    Feature::Cx16,
+    Feature::Rdpid,
+    Feature::Rdtscp,
+    Feature::Rdrand,
+    Feature::Rdseed,
+    Feature::Movdiri,
+    Feature::Movdir64b,
+    Feature::Clwb,
+    Feature::Clflushopt,
+    Feature::Cldemote,
+    Feature::ThreeDnowPrefetch,
+    Feature::Mmx,
+    Feature::ThreeDnow,
+    Feature::ThreeDnowExt,
 ]);
 
 /// The features that an instruction needs; empty for those of every x86-64 CPU, `None` if one of
 /// them has no name here.
 pub(crate) fn required(code: Code) -> Option<FeatureSet> {
+    // The decoder names the FPU too, which every x86-64 CPU has.
+    if code.mnemonic() == Mnemonic::Fisttp {
+        return Some(Feature::Sse3.into());
+    }
+    // The decoder counts them as of every CPU; in 64-bit mode they have a bit of their own.
+    if matches!(code, Code::Lahf | Code::Sahf) {
+        return Some(Feature::LahfLm.into());
+    }
     let mut features = FeatureSet::EMPTY;
     for &cpuid in code.cpuid_features() {
         if let Some(feature) = feature(cpuid)? {

@@ -2,8 +2,10 @@
 //!
 //! After a live migration to a lesser CPU a program may meet an instruction that now raises #UD.
 //! [`step`] carries out that one instruction on a [`State`] and a [`Memory`], bit for bit as the
-//! CPU would have: SSE … SSE4.2, AVX, AVX2, FMA, F16C,
-//! BMI1, BMI2, LZCNT, POPCNT, MOVBE, ADX, AES, PCLMULQDQ, SHA, GFNI and AVX-VNNI; see [`EMULATED`].
+//! CPU would have: MMX, 3DNow!, SSE … SSE4.2, SSE4A, AVX,
+//! AVX2, XOP, FMA, FMA4, F16C, BMI1, BMI2, TBM, LZCNT, POPCNT, MOVBE, ADX, AES, PCLMULQDQ, SHA,
+//! SHA512, SM3, SM4, GFNI, AVX-VNNI and its extensions, AVX-IFMA, AVX-NE-CONVERT, and some that
+//! stand alone; see [`EMULATED`].
 //!
 //! ```
 //! use emulator::{CodeOnly, EMULATED, State, Vector};
@@ -52,6 +54,6 @@ mod vector;
 pub use fault::{Fault, exception};
 pub use features::EMULATED;
 pub use memory::{Access, CodeOnly, FaultKind, Memory, MemoryFault};
-pub use state::{State, Width, flag};
+pub use state::{State, Width, X87, flag};
 pub use step::{Attribution, Step, attribute, init, step};
 pub use vector::{Lane, Vector};

@@ -36,11 +36,14 @@ pub struct MemoryFault {
     pub kind: FaultKind,
 }
 
-/// The address space that instructions read and write.
+/// The address space that instructions read and write, and what else of the machine they use.
 ///
 /// A signal handler implements it over its own process, a test over an array. Addresses are
 /// linear: segment bases have been added. Implementations used in a signal handler must be
 /// async-signal-safe themselves.
+///
+/// The methods that have a body are for few instructions each and say that the machine does not
+/// offer this; those instructions are then refused as [`Fault::Unknown`](crate::Fault::Unknown).
 pub trait Memory {
     /// Fills `buffer` from `address` on.
     ///
@@ -66,6 +69,52 @@ pub trait Memory {
     /// Copies up to `buffer.len()` (15) code bytes from `address` on and returns how many were
     /// readable before the first that was not.
     fn fetch(&mut self, address: u64, buffer: &mut [u8]) -> usize;
+
+    /// For CMPXCHG16B: stores `new` at `address` if `expected` is there, and returns what was
+    /// there, all as one atomic step towards every other thread and process. `address` is a
+    /// multiple of 16. The page must be writable even if nothing is stored.
+    ///
+    /// Only a CPU that has the instruction, or one that nobody shares memory with, can do this;
+    /// everywhere else leave the body that returns `None`.
+    ///
+    /// # Errors
+    /// The access the CPU would have refused.
+    fn compare_exchange_16(
+        &mut self,
+        address: u64,
+        expected: u128,
+        new: u128,
+    ) -> Result<Option<u128>, MemoryFault> {
+        let _ = (address, expected, new);
+        Ok(None)
+    }
+
+    /// For CLFLUSHOPT and CLWB: writes the cache line that holds `address` back to memory, where
+    /// persistent memory or a device may depend on it. CLFLUSH, which every x86-64 CPU has, does
+    /// more than both ask for. Not done by default (`None`), for to do nothing would lose data.
+    ///
+    /// # Errors
+    /// What a load from `address` would meet.
+    fn flush_line(&mut self, address: u64) -> Result<Option<()>, MemoryFault> {
+        let _ = address;
+        Ok(None)
+    }
+
+    /// For RDTSCP: the time-stamp counter, read after all earlier accesses to memory.
+    fn time_stamp(&mut self) -> Option<u64> {
+        None
+    }
+
+    /// For RDPID and RDTSCP: the IA32_TSC_AUX of this CPU, to which Linux gives the number of the
+    /// CPU in bits 0–11 and that of its node above.
+    fn time_stamp_aux(&mut self) -> Option<u32> {
+        None
+    }
+
+    /// For RDRAND and RDSEED: 64 bits from a cryptographic source.
+    fn random(&mut self) -> Option<u64> {
+        None
+    }
 }
 
 /// Code and nothing else: enough for instructions that work on registers.

@@ -23,7 +23,7 @@ pub(crate) enum Operation {
     Binary(fn(&mut Execution, &Vector, &Vector) -> Vector),
     /// destination = f(destination, second operand, third operand)
     Ternary(fn(&mut Execution, &Vector, &Vector, &Vector) -> Vector),
-    /// destination = f(first source, second source, mask); the mask of a legacy form is XMM0.
+    /// destination = f(first, second, third source); the third source of a legacy form is XMM0.
     Select(fn(&mut Execution, &Vector, &Vector, &Vector) -> Vector),
     /// destination = f(source, count); the count is an immediate or the low quadword of an operand.
     Shift(fn(&mut Execution, &Vector, u64) -> Vector),
@@ -178,6 +178,7 @@ pub(crate) fn execute(operation: Operation, cx: &mut Context<'_>) -> Result<(), 
                 [cx.vector(0)?, cx.vector(1)?, cx.register(0)]
             };
             let result = f(&mut cx.execution, &a, &b, &mask);
+            cx.check_float()?;
             cx.write_vector(0, &result)?;
         }
         Operation::Shift(f) => {
@@ -216,13 +217,12 @@ pub(crate) fn execute(operation: Operation, cx: &mut Context<'_>) -> Result<(), 
             cx.write_integer(0, result)?;
         }
         Operation::Integer2(f) => {
-            // An immediate second source (RORX) leaves the first source last.
-            let (a, b) =
-                if cx.kind(cx.instruction.op_count().saturating_sub(1)) == OpKind::Immediate8 {
-                    (cx.integer(last)?, u64::from(cx.execution.imm))
-                } else {
-                    (cx.integer(first_source)?, cx.integer(last)?)
-                };
+            // An immediate second source (RORX, TBM's BEXTR) leaves the first source last.
+            let (a, b) = match cx.kind(cx.instruction.op_count().saturating_sub(1)) {
+                OpKind::Immediate8 => (cx.integer(last)?, u64::from(cx.execution.imm)),
+                OpKind::Immediate32 => (cx.integer(last)?, u64::from(cx.instruction.immediate32())),
+                _ => (cx.integer(first_source)?, cx.integer(last)?),
+            };
             let result = f(&mut cx.execution, a, b);
             cx.write_integer(0, result)?;
         }

@@ -6,7 +6,9 @@ use crate::features;
 use crate::memory::{Access, FaultKind, Memory, MemoryFault};
 use crate::operation::{self, Operation};
 use crate::state::{State, Width};
-use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, OpKind};
+use iced_x86::{
+    Decoder, DecoderError, DecoderOptions, EncodingKind, Instruction, Mnemonic, OpKind,
+};
 use isa::FeatureSet;
 
 /// The longest instruction (Intel SDM vol. 2, 2.3.11).
@@ -99,7 +101,15 @@ pub fn step(
     if wants_ymm(&instruction) && state.width < Width::Ymm {
         return Err(Fault::Unknown);
     }
+    let mmx = wants_mmx(&instruction);
+    // A pending x87 exception would be #MF, for which `Fault` has no name.
+    if mmx && (!state.x87.present || state.x87.is_pending()) {
+        return Err(Fault::Unknown);
+    }
     operation::execute(operation, &mut Context::new(state, memory, &instruction))?;
+    if mmx && !is_emms(&instruction) {
+        state.x87.enter_mmx();
+    }
     state.rip = instruction.next_ip();
     Ok(Step {
         features,
@@ -122,29 +132,45 @@ fn meaning(instruction: &Instruction) -> Operation {
     let understood = (0..instruction.op_count()).all(|i| match instruction.try_op_kind(i) {
         Ok(OpKind::Register) => {
             let r = register(instruction, i);
-            r.is_gpr() || r.is_xmm() || r.is_ymm()
+            r.is_gpr() || r.is_mm() || r.is_xmm() || r.is_ymm()
         }
-        Ok(OpKind::Memory | OpKind::Immediate8 | OpKind::MemorySegRDI | OpKind::MemorySegEDI) => {
-            true
-        }
+        Ok(
+            OpKind::Memory
+            | OpKind::Immediate8
+            | OpKind::Immediate8_2nd
+            | OpKind::Immediate32
+            | OpKind::MemorySegRDI
+            | OpKind::MemorySegEDI,
+        ) => true,
         _ => false,
     });
-    let legacy_or_vex = matches!(
+    let before_evex = matches!(
         instruction.code().encoding(),
-        iced_x86::EncodingKind::Legacy | iced_x86::EncodingKind::VEX
+        EncodingKind::Legacy | EncodingKind::VEX | EncodingKind::XOP | EncodingKind::D3NOW
     );
-    if understood && legacy_or_vex {
+    if understood && before_evex {
         operation::lookup(instruction.mnemonic())
     } else {
         Operation::Unknown
     }
 }
 
-/// Whether the instruction needs the YMM state: all of AVX does, even its 128-bit forms.
+/// Whether the instruction uses the x87 registers as MMX registers.
+fn wants_mmx(instruction: &Instruction) -> bool {
+    is_emms(instruction) || (0..instruction.op_count()).any(|i| register(instruction, i).is_mm())
+}
+
+fn is_emms(instruction: &Instruction) -> bool {
+    matches!(instruction.mnemonic(), Mnemonic::Emms | Mnemonic::Femms)
+}
+
+/// Whether the instruction needs the YMM state: all of AVX and XOP do, even their 128-bit forms.
 fn wants_ymm(instruction: &Instruction) -> bool {
     let mut operands = (0..instruction.op_count()).map(|i| register(instruction, i));
     let any_vector = operands.clone().any(iced_x86::Register::is_vector_register);
-    // VEX forms without any register (VZEROUPPER, VLDMXCSR) count too; those of BMI do not.
-    instruction.code().encoding() == iced_x86::EncodingKind::VEX
-        && (any_vector || !operands.any(iced_x86::Register::is_gpr))
+    // VEX forms without any register (VZEROUPPER, VLDMXCSR) count too; those of BMI and TBM do not.
+    matches!(
+        instruction.code().encoding(),
+        EncodingKind::VEX | EncodingKind::XOP
+    ) && (any_vector || !operands.any(iced_x86::Register::is_gpr))
 }

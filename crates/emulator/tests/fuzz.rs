@@ -31,6 +31,10 @@ const STARTS: &[&[u8]] = &[
     &[0x66, 0x0f, 0x3a],
     &[0x0f, 0x38],
     &[0xf2, 0x0f, 0x38],
+    &[0x8f],
+    &[0x0f, 0x0f],
+    &[0x66, 0x0f, 0x38, 0xf8],
+    &[0xdf],
 ];
 
 #[test]
@@ -54,6 +58,17 @@ fn random_bytes_never_panic() {
         // Mostly opcode maps that exist, mostly no third register, often registers only.
         if start == [0xc4] {
             memory.code[1] = memory.code[1] & 0xe0 | (1 + next(&mut seed) % 3) as u8;
+        }
+        if start == [0x8f] {
+            memory.code[1] = memory.code[1] & 0xe0 | (8 + next(&mut seed) % 3) as u8;
+        }
+        if start == [0x0f, 0x0f] {
+            // The opcode comes last, right after registers.
+            let opcodes = [
+                0x0d, 0x1d, 0x8a, 0x8e, 0x90, 0x94, 0x96, 0x97, 0x9a, 0x9e, 0xb4, 0xbb,
+            ];
+            memory.code[2] |= 0xc0;
+            memory.code[3] = opcodes[next(&mut seed) as usize % opcodes.len()];
         }
         if matches!(start, [0xc4 | 0xc5]) && next(&mut seed) & 1 == 0 {
             memory.code[start.len() + usize::from(start == [0xc4])] |= 0x78;
@@ -85,6 +100,13 @@ fn random_bytes_never_panic() {
             }
         }
         s.mxcsr = next(&mut seed) as u32 & 0xffff;
+        s.x87.present = next(&mut seed) & 3 != 0;
+        s.x87.status = next(&mut seed) as u16 & 0x7f7f;
+        s.x87.tags = next(&mut seed) as u8;
+        for (significand, exponent) in s.x87.significand.iter_mut().zip(&mut s.x87.exponent) {
+            *significand = next(&mut seed);
+            *exponent = next(&mut seed) as u16;
+        }
         let before = s;
         match emulator::step(&mut s, &mut memory, EMULATED) {
             Ok(step) => {

@@ -367,3 +367,173 @@ fn instructions_are_attributed_to_their_features() {
     assert_eq!(features(&evex), Some((only(Feature::Avx512f), false)));
     assert_eq!(features(&[0xc5]), None);
 }
+
+/// A machine that offers what few instructions ask for.
+struct Machine {
+    page: Page,
+    flushed: Option<u64>,
+}
+
+impl emulator::Memory for Machine {
+    fn read(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), emulator::MemoryFault> {
+        self.page.read(address, buffer)
+    }
+
+    fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), emulator::MemoryFault> {
+        self.page.write(address, bytes)
+    }
+
+    fn check_write(&mut self, address: u64, length: usize) -> Result<(), emulator::MemoryFault> {
+        self.page.check_write(address, length)
+    }
+
+    fn fetch(&mut self, address: u64, buffer: &mut [u8]) -> usize {
+        self.page.fetch(address, buffer)
+    }
+
+    fn compare_exchange_16(
+        &mut self,
+        _: u64,
+        expected: u128,
+        new: u128,
+    ) -> Result<Option<u128>, emulator::MemoryFault> {
+        Ok(Some(if new == 1 { expected } else { 7 << 64 | 5 }))
+    }
+
+    fn flush_line(&mut self, address: u64) -> Result<Option<()>, emulator::MemoryFault> {
+        self.flushed = Some(address);
+        Ok(Some(()))
+    }
+
+    fn time_stamp(&mut self) -> Option<u64> {
+        Some(0x1234_5678_9abc_def0)
+    }
+
+    fn time_stamp_aux(&mut self) -> Option<u32> {
+        Some(0x3_0005)
+    }
+
+    fn random(&mut self) -> Option<u64> {
+        Some(0xa5a5_0123_4567_89ab)
+    }
+}
+
+/// Instructions that need more than memory, at RDI where they have an operand there.
+const OF_THE_MACHINE: &[&[u8]] = &[
+    &[0x48, 0x0f, 0xc7, 0x0f], // cmpxchg16b [rdi]
+    &[0x66, 0x0f, 0xae, 0x3f], // clflushopt [rdi]
+    &[0x66, 0x0f, 0xae, 0x37], // clwb [rdi]
+    &[0xf3, 0x0f, 0xc7, 0xf8], // rdpid rax
+    &[0x0f, 0x01, 0xf9],       // rdtscp
+    &[0x66, 0x0f, 0xc7, 0xf0], // rdrand ax
+    &[0x0f, 0xc7, 0xf8],       // rdseed eax
+    &[0x48, 0x0f, 0xc7, 0xf0], // rdrand rax
+];
+
+#[test]
+fn what_the_machine_offers_is_used_and_what_it_does_not_is_refused() {
+    emulator::init();
+    for code in OF_THE_MACHINE {
+        let mut s = state();
+        s.gpr = [u64::MAX; 16];
+        s.gpr[7] = DATA + 64;
+        s.rflags |= flag::STATUS;
+        let before = s;
+        let mut page = Page::new(code);
+        let refused = emulator::step(&mut s, &mut page, EMULATED);
+        assert_eq!(refused, Err(Fault::Unknown), "{code:02x?}");
+        assert_eq!(s, before);
+        let mut machine = Machine {
+            page,
+            flushed: None,
+        };
+        emulator::step(&mut s, &mut machine, EMULATED).expect("completes");
+        let (rax, rcx, rdx) = (s.gpr[0], s.gpr[1], s.gpr[2]);
+        match code {
+            [0x48, 0x0f, 0xc7, 0x0f] => {
+                assert_eq!((rax, rdx), (5, 7));
+                assert_eq!(s.rflags, before.rflags & !flag::ZF);
+            }
+            [_, 0x0f, 0xae, ..] => assert_eq!(machine.flushed, Some(DATA + 64)),
+            [0xf3, ..] => assert_eq!(rax, 0x3_0005),
+            [0x0f, 0x01, ..] => {
+                assert_eq!((rax, rdx, rcx), (0x9abc_def0, 0x1234_5678, 0x3_0005));
+            }
+            [0x66, ..] => assert_eq!(rax, 0xffff_ffff_ffff_89ab),
+            [0x0f, ..] => assert_eq!(rax, 0x4567_89ab),
+            _ => assert_eq!(rax, 0xa5a5_0123_4567_89ab),
+        }
+        if matches!(code, [.., 0xc7, 0xf0] | [0x0f, 0xc7, 0xf8]) {
+            assert_eq!(s.rflags & flag::STATUS, flag::CF);
+        }
+    }
+    // Equal: ZF, and RDX:RAX stay.
+    let mut s = state();
+    (s.gpr[0], s.gpr[2], s.gpr[3], s.gpr[7]) = (3, 4, 1, DATA);
+    let mut machine = Machine {
+        page: Page::new(OF_THE_MACHINE[0]),
+        flushed: None,
+    };
+    emulator::step(&mut s, &mut machine, EMULATED).expect("completes");
+    assert_eq!((s.gpr[0], s.gpr[2], s.rflags & flag::ZF), (3, 4, flag::ZF));
+    // Not aligned.
+    s.rip = CODE;
+    s.gpr[7] = DATA + 8;
+    let fault = emulator::step(&mut s, &mut machine, EMULATED);
+    assert_eq!(fault, Err(Fault::Alignment { address: DATA + 8 }));
+}
+
+#[test]
+fn mmx_registers_are_refused_where_the_state_has_none_or_an_exception_is_pending() {
+    emulator::init();
+    let code = &[0x0f, 0xfe, 0xc1]; // paddd mm0, mm1
+    let refused = |s: &mut State| {
+        let before = *s;
+        let result = emulator::step(s, &mut Page::new(code), EMULATED);
+        assert_eq!((result, *s), (Err(Fault::Unknown), before));
+    };
+    let mut s = state();
+    refused(&mut s);
+    s.x87.present = true;
+    s.x87.status = 1 << 7;
+    refused(&mut s);
+    s.x87.status = 0x3841;
+    (s.x87.significand[0], s.x87.significand[1]) = (1 << 32 | 1, 2 << 32 | u64::from(u32::MAX));
+    run(code, &mut s);
+    assert_eq!(s.x87.significand[0], 3 << 32);
+    assert_eq!((s.x87.exponent[0], s.x87.exponent[1]), (0xffff, 0));
+    assert_eq!((s.x87.tags, s.x87.status), (0xff, 0x41));
+}
+
+#[test]
+fn an_fxsave_image_begins_with_the_top_of_the_stack() {
+    let mut image = [0u8; emulator::X87::IMAGE];
+    (0..8).for_each(|i| image[32 + 16 * i] = i as u8);
+    image[32 + 9] = 0x80;
+    image[..5].copy_from_slice(&[0x7f, 3, 0, 5 << 3, 0xe0]);
+    let x87 = emulator::X87::from_image(&image);
+    assert!(x87.present);
+    assert_eq!((x87.control, x87.tags), (0x37f, 0xe0));
+    assert_eq!(x87.significand, [3, 4, 5, 6, 7, 0, 1, 2]);
+    assert_eq!(x87.exponent, [0, 0, 0, 0, 0, 0x8000, 0, 0]);
+    let mut copy = [0u8; emulator::X87::IMAGE];
+    x87.to_image(&mut copy);
+    assert_eq!(copy, image);
+}
+
+#[test]
+fn hints_change_nothing_wherever_they_point() {
+    let hints: [&[u8]; 3] = [
+        &[0x0f, 0x1c, 0x00], // cldemote [rax]
+        &[0x0f, 0x0d, 0x08], // prefetchw [rax]
+        &[0x0f, 0x0d, 0x00], // prefetch [rax]
+    ];
+    for code in hints {
+        let mut s = state();
+        s.gpr[0] = 0xdead_0000_0000_0001;
+        let before = s;
+        run(code, &mut s);
+        s.rip = before.rip;
+        assert_eq!(s, before);
+    }
+}

@@ -1,4 +1,5 @@
-//! Bit manipulation in general-purpose registers: BMI1, BMI2, ADX, LZCNT, POPCNT, MOVBE, CRC32.
+//! Bit manipulation in general-purpose registers: BMI1, BMI2, TBM, ADX, LZCNT, POPCNT, MOVBE,
+//! CRC32.
 
 use crate::context::{Context, register};
 use crate::execution::Execution;
@@ -41,6 +42,20 @@ rows! {
         let result = a & a.wrapping_sub(1);
         result_flags(e, result, a == 0)
     });
+
+    // TBM (AMD APM vol. 3). CF: the carry or borrow out of adding or subtracting one. PF and AF
+    // are undefined; they are left as by BLSR.
+    Blcfill => Integer1(|e, a| above(e, a, |a, next| a & next));
+    Blci => Integer1(|e, a| above(e, a, |a, next| a | !next));
+    Blcic => Integer1(|e, a| above(e, a, |a, next| !a & next));
+    Blcmsk => Integer1(|e, a| above(e, a, |a, next| a ^ next));
+    Blcs => Integer1(|e, a| above(e, a, |a, next| a | next));
+    T1mskc => Integer1(|e, a| above(e, a, |a, next| !a | next));
+    Blsfill => Integer1(|e, a| below(e, a, |a, next| a | next));
+    Blsic => Integer1(|e, a| below(e, a, |a, next| !a | next));
+    Tzmsk => Integer1(|e, a| below(e, a, |a, next| !a & next));
+
+    // Start in the low byte of the control, length in the next: a register, or TBM's immediate.
     Bextr => Integer2(|e, a, control| {
         let (start, length) = (control as u8, (control >> 8) as u8);
         let from = a.checked_shr(start.into()).unwrap_or(0);
@@ -120,6 +135,17 @@ fn result_flags(e: &mut Execution, result: u64, carry: bool) -> u64 {
         result >> (e.bits.wrapping_sub(1) & 63) & 1 == 1,
     );
     result
+}
+
+/// `f(a, a + 1)`, with the carry of the addition.
+fn above(e: &mut Execution, a: u64, f: impl Fn(u64, u64) -> u64) -> u64 {
+    let carry = a.trailing_ones() >= e.bits;
+    result_flags(e, f(a, a.wrapping_add(1)), carry)
+}
+
+/// `f(a, a - 1)`, with the borrow of the subtraction.
+fn below(e: &mut Execution, a: u64, f: impl Fn(u64, u64) -> u64) -> u64 {
+    result_flags(e, f(a, a.wrapping_sub(1)), a == 0)
 }
 
 /// `a + b` plus the flag `carry`, which receives the carry out; other flags stay.

@@ -1,10 +1,15 @@
-//! Clearing of registers, MXCSR, fences and hints.
+//! Clearing of registers, MXCSR, flags, fences and hints.
 
 use crate::fault::Fault;
 use crate::operation::Operation::Special;
 use crate::operation::rows;
+use crate::state::flag;
 use crate::vector::Vector;
 use core::sync::atomic::{Ordering, fence};
+use iced_x86::Register;
+
+/// The status flags in the low byte.
+const IN_AH: u64 = flag::STATUS & 0xff;
 
 rows! {
     // In 64-bit mode registers 16–31 are left alone (Intel SDM vol. 2, VZEROALL).
@@ -29,8 +34,24 @@ rows! {
         fence(Ordering::SeqCst);
         Ok(())
     });
-    // A prefetch neither faults nor changes anything.
-    Prefetcht0, Prefetcht1, Prefetcht2, Prefetchnta => Special(|_| Ok(()));
+    // A prefetch neither faults nor changes anything, nor does CLDEMOTE.
+    Prefetcht0, Prefetcht1, Prefetcht2, Prefetchnta,
+    Prefetch, Prefetchw, Cldemote => Special(|_| Ok(()));
+    // SF, ZF, AF, PF, CF; bit 1 of the byte is always set, 3 and 5 never.
+    Lahf => Special(|cx| {
+        let flags = cx.state.rflags & IN_AH | 2;
+        cx.write_gpr(Register::AH, flags);
+        Ok(())
+    });
+    Sahf => Special(|cx| {
+        cx.state.rflags = cx.state.rflags & !IN_AH | cx.gpr(Register::AH) & IN_AH;
+        Ok(())
+    });
+    // After any other instruction on MMX registers the x87 stack is full.
+    Emms, Femms => Special(|cx| {
+        cx.state.x87.leave_mmx();
+        Ok(())
+    });
     Stmxcsr, Vstmxcsr => Special(|cx| {
         let mxcsr = cx.state.mxcsr;
         cx.store(&Vector::from_lane(mxcsr))

@@ -24,6 +24,23 @@ rows! {
     Cvtpd2dq, Vcvtpd2dq => Unary(|e, a| to_i32::<F64>(e, a, false));
     Cvttpd2dq, Vcvttpd2dq => Unary(|e, a| to_i32::<F64>(e, a, true));
 
+    // Two doublewords of an MMX register, or to one.
+    Cvtpi2ps => Binary(|e, a, b| {
+        let mut result = *a;
+        for i in 0..2 {
+            let value = float::from_i64::<F32>(&mut e.float, b.lane::<i32>(i).into());
+            result.set_lane(i, F32::lane(value));
+        }
+        result
+    });
+    Cvtpi2pd => Unary(|e, a| build(16, |i| {
+        float::from_i64::<F64>(&mut e.float, a.lane::<i32>(i).into())
+    }));
+    Cvtps2pi => Unary(|e, a| lanes_to_i32::<F32>(e, a, 2, false));
+    Cvttps2pi => Unary(|e, a| lanes_to_i32::<F32>(e, a, 2, true));
+    Cvtpd2pi => Unary(|e, a| lanes_to_i32::<F64>(e, a, 2, false));
+    Cvttpd2pi => Unary(|e, a| lanes_to_i32::<F64>(e, a, 2, true));
+
     Cvtss2sd, Vcvtss2sd => Binary(|e, a, b| {
         scalar::<F64>(a, float::resize::<F32, F64>(&mut e.float, b.lane::<u32>(0).into()))
     });
@@ -61,8 +78,13 @@ fn rounding(env: &Environment, truncate: bool) -> Rounding {
 }
 
 fn to_i32<F: Format>(e: &mut Execution, a: &Vector, truncate: bool) -> Vector {
-    let rounding = rounding(&e.float, truncate);
     let lanes = e.bytes * 8 / F::WIDTH as usize;
+    lanes_to_i32::<F>(e, a, lanes, truncate)
+}
+
+/// Converts the first `lanes` lanes; those after them would raise exceptions of their own.
+fn lanes_to_i32<F: Format>(e: &mut Execution, a: &Vector, lanes: usize, truncate: bool) -> Vector {
+    let rounding = rounding(&e.float, truncate);
     build(lanes * 4, |i| {
         float::to_integer::<F>(&mut e.float, a.lane::<F::Bits>(i).into(), 32, rounding) as u32
     })

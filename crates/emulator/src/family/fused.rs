@@ -1,9 +1,10 @@
-//! Fused multiply-add. The digits of a mnemonic give the order of its operands: 132 multiplies the
-//! first and third and adds the second.
+//! Fused multiply-add: FMA and FMA4. The digits of an FMA mnemonic give the order of its operands:
+//! 132 multiplies the first and third and adds the second. FMA4 has none: it multiplies the first
+//! two of three sources and adds the third.
 
 use crate::execution::Execution;
 use crate::float::{self, F32, F64, Format};
-use crate::operation::Operation::Ternary;
+use crate::operation::Operation::{Select, Ternary};
 use crate::operation::rows;
 use crate::vector::{Vector, build};
 
@@ -62,6 +63,20 @@ macro_rules! packed {
 macro_rules! scalar {
     ($order:tt, $format:ty, $signs:ident) => {
         Ternary(|e, a, b, c| scalar::<$format>(e, Signs::$signs, a, ordered!($order, a, b, c)))
+    };
+}
+
+/// The FMA4 form on every lane of format `$format`.
+macro_rules! packed4 {
+    ($format:ty, $signs:ident) => {
+        Select(|e, a, b, c| packed::<$format>(e, Signs::$signs, [a, b, c]))
+    };
+}
+
+/// The FMA4 form on lane 0; the other lanes become zero (AMD APM vol. 4, VFMADDSS).
+macro_rules! scalar4 {
+    ($format:ty, $signs:ident) => {
+        Select(|e, a, b, c| Vector::from_lane(lane::<$format>(e, Signs::$signs, [a, b, c], 0)))
     };
 }
 
@@ -126,6 +141,27 @@ rows! {
     Vfmsubadd132pd => packed!(132, F64, SubAdd);
     Vfmsubadd213pd => packed!(213, F64, SubAdd);
     Vfmsubadd231pd => packed!(231, F64, SubAdd);
+
+    Vfmaddps => packed4!(F32, Add);
+    Vfmaddpd => packed4!(F64, Add);
+    Vfmaddss => scalar4!(F32, Add);
+    Vfmaddsd => scalar4!(F64, Add);
+    Vfmsubps => packed4!(F32, Sub);
+    Vfmsubpd => packed4!(F64, Sub);
+    Vfmsubss => scalar4!(F32, Sub);
+    Vfmsubsd => scalar4!(F64, Sub);
+    Vfnmaddps => packed4!(F32, NegatedAdd);
+    Vfnmaddpd => packed4!(F64, NegatedAdd);
+    Vfnmaddss => scalar4!(F32, NegatedAdd);
+    Vfnmaddsd => scalar4!(F64, NegatedAdd);
+    Vfnmsubps => packed4!(F32, NegatedSub);
+    Vfnmsubpd => packed4!(F64, NegatedSub);
+    Vfnmsubss => scalar4!(F32, NegatedSub);
+    Vfnmsubsd => scalar4!(F64, NegatedSub);
+    Vfmaddsubps => packed4!(F32, AddSub);
+    Vfmaddsubpd => packed4!(F64, AddSub);
+    Vfmsubaddps => packed4!(F32, SubAdd);
+    Vfmsubaddpd => packed4!(F64, SubAdd);
 }
 
 fn lane<F: Format>(e: &mut Execution, signs: Signs, [x, y, z]: [&Vector; 3], i: usize) -> F::Bits {

@@ -32,9 +32,9 @@ rows! {
     Movmskpd, Vmovmskpd => ToInteger(|e, a| signs::<u64>(e, a));
 }
 
-/// The lane of 128 bits that the immediate names.
+/// The lane of an XMM or MMX register that the immediate names.
 fn place<T: Lane>(e: &Execution) -> usize {
-    usize::from(e.imm) % (16 / T::BYTES)
+    usize::from(e.imm) % (e.block() / T::BYTES)
 }
 
 fn extract<T: Lane + Into<u64>>(e: &Execution, a: &Vector) -> u64 {

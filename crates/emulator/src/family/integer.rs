@@ -56,9 +56,9 @@ rows! {
     Phminposuw, Vphminposuw => Unary(|_, a| smallest_word(a));
 }
 
-/// In each 128 bits, `f` of the pairs of neighbours in `a`, then of those in `b`.
+/// In each block, `f` of the pairs of neighbours in `a`, then of those in `b`.
 fn horizontal<T: Lane>(e: &Execution, a: &Vector, b: &Vector, f: impl Fn(T, T) -> T) -> Vector {
-    let lanes = 16 / T::BYTES;
+    let lanes = e.block() / T::BYTES;
     build(e.bytes, |i| {
         let (block, place) = (i / lanes * lanes, i % lanes);
         let (from, pair) = if place < lanes / 2 {

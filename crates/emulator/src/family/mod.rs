@@ -3,10 +3,12 @@
 //! A row names the legacy and the VEX mnemonic of one operation and says what it computes.
 
 mod aes;
+mod bfloat;
 mod bits;
 mod blend;
 mod compare;
 mod control;
+mod extract_bits;
 mod float_arithmetic;
 mod float_compare;
 mod float_convert;
@@ -17,6 +19,7 @@ mod gather;
 mod insert_extract;
 mod integer;
 mod logic;
+mod machine;
 mod masked;
 mod moves;
 mod multiply;
@@ -24,19 +27,26 @@ mod neural;
 mod pack;
 mod permute;
 mod sha;
+mod sha512;
 mod shift;
 mod shuffle;
+mod sm;
 mod string;
+mod three_d_now;
+mod x87;
+mod xop;
 
 use crate::operation::Row;
 
 /// The rows of every family.
 pub(crate) const ALL: &[&[Row]] = &[
     aes::ROWS,
+    bfloat::ROWS,
     bits::ROWS,
     blend::ROWS,
     compare::ROWS,
     control::ROWS,
+    extract_bits::ROWS,
     float_arithmetic::ROWS,
     float_compare::ROWS,
     float_convert::ROWS,
@@ -47,6 +57,7 @@ pub(crate) const ALL: &[&[Row]] = &[
     insert_extract::ROWS,
     integer::ROWS,
     logic::ROWS,
+    machine::ROWS,
     masked::ROWS,
     moves::ROWS,
     multiply::ROWS,
@@ -54,7 +65,12 @@ pub(crate) const ALL: &[&[Row]] = &[
     pack::ROWS,
     permute::ROWS,
     sha::ROWS,
+    sha512::ROWS,
     shift::ROWS,
     shuffle::ROWS,
+    sm::ROWS,
     string::ROWS,
+    three_d_now::ROWS,
+    x87::ROWS,
+    xop::ROWS,
 ];

@@ -14,12 +14,23 @@ rows! {
     // `Context::check_alignment`.
     Movaps, Vmovaps, Movapd, Vmovapd, Movdqa, Vmovdqa,
     Movups, Vmovups, Movupd, Vmovupd, Movdqu, Vmovdqu, Lddqu, Vlddqu,
-    Movntps, Vmovntps, Movntpd, Vmovntpd, Movntdq, Vmovntdq, Movntdqa, Vmovntdqa
+    Movntps, Vmovntps, Movntpd, Vmovntpd, Movntdq, Vmovntdq, Movntdqa, Vmovntdqa, Movntq
         => Unary(|_, a| *a);
     Movd, Vmovd => Unary(|_, a| Vector::from_lane(a.lane::<u32>(0)));
-    Movq, Vmovq => Unary(|_, a| Vector::from_lane(a.lane::<u64>(0)));
+    Movq, Vmovq, Movq2dq, Movdq2q => Unary(|_, a| Vector::from_lane(a.lane::<u64>(0)));
 
-    Movnti => Integer1(|_, a| a);
+    Movnti, Movdiri => Integer1(|_, a| a);
+    // The first operand holds an address in ES, whose base is 0. The CPU stores the 64 bytes in
+    // one piece, which a device could notice; here `Memory::write` decides.
+    Movdir64b => Special(|cx| {
+        let source = cx.load()?;
+        let to = cx.integer(0)?;
+        if !to.is_multiple_of(64) {
+            return Err(Fault::Alignment { address: to });
+        }
+        cx.memory.write(to, &source.0)?;
+        Ok(())
+    });
 
     Movss, Vmovss => Special(scalar::<u32>);
     Movsd, Vmovsd => Special(scalar::<u64>);
@@ -27,7 +38,7 @@ rows! {
     Movlhps, Vmovlhps => Binary(|_, a, b| pair(a.lane(0), b.lane(0)));
     Movhps, Vmovhps, Movhpd, Vmovhpd => Special(|cx| half(cx, 1));
     Movlps, Vmovlps, Movlpd, Vmovlpd => Special(|cx| half(cx, 0));
-    Maskmovdqu, Vmaskmovdqu => Special(store_selected_bytes);
+    Maskmovdqu, Vmaskmovdqu, Maskmovq => Special(store_selected_bytes);
 }
 
 fn pair(low: u64, high: u64) -> Vector {

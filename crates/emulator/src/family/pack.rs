@@ -36,9 +36,9 @@ rows! {
     Pmovzxdq, Vpmovzxdq => widen!(u32 => u64);
 }
 
-/// In each 128 bits, the lanes of `a` made half as wide by `f`, then those of `b`.
+/// In each block, the lanes of `a` made half as wide by `f`, then those of `b`.
 fn narrow<T: Lane, R: Lane>(e: &Execution, a: &Vector, b: &Vector, f: impl Fn(T) -> R) -> Vector {
-    let lanes = 16 / T::BYTES;
+    let lanes = e.block() / T::BYTES;
     build(e.bytes, |i| {
         let (block, place) = (i / (2 * lanes) * lanes, i % (2 * lanes));
         if place < lanes {

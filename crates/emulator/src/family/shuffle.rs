@@ -1,4 +1,4 @@
-//! Rearrangements within 128-bit blocks.
+//! Rearrangements within blocks of 128 bits, or of the 64 of an MMX register.
 
 use crate::context::Context;
 use crate::execution::Execution;
@@ -11,7 +11,8 @@ rows! {
     Pshufb, Vpshufb => Binary(|e, a, b| build(e.bytes, |i| {
         let select: u8 = b.lane(i);
         if select & 0x80 == 0 {
-            a.lane::<u8>(i / 16 * 16 + usize::from(select & 15))
+            let place = usize::from(select) % e.block();
+            a.lane::<u8>(i / e.block() * e.block() + place)
         } else {
             0
         }
@@ -23,6 +24,8 @@ rows! {
     Pshufhw, Vpshufhw => Unary(|e, a| build(e.bytes, |i| {
         a.lane::<u16>(if i % 8 < 4 { i } else { i / 8 * 8 + 4 + field(e, i % 4) })
     }));
+    // MMX only.
+    Pshufw => Unary(|e, a| build(e.bytes, |i| a.lane::<u16>(field(e, i))));
     Shufps, Vshufps => Binary(|e, a, b| build(e.bytes, |i| {
         let from = if i % 4 < 2 { a } else { b };
         from.lane::<u32>(i / 4 * 4 + field(e, i % 4))
@@ -32,11 +35,14 @@ rows! {
         from.lane::<u64>(i / 2 * 2 + usize::from(e.imm >> i & 1))
     }));
     Palignr, Vpalignr => Binary(|e, a, b| build(e.bytes, |i| {
-        let (block, from) = (i / 16 * 16, i % 16 + usize::from(e.imm));
-        match from {
-            0..16 => b.lane::<u8>(block + from),
-            16..32 => a.lane(block + from - 16),
-            _ => 0,
+        let bytes = e.block();
+        let (block, from) = (i / bytes * bytes, i % bytes + usize::from(e.imm));
+        if from < bytes {
+            b.lane::<u8>(block + from)
+        } else if from < 2 * bytes {
+            a.lane(block + from - bytes)
+        } else {
+            0
         }
     }));
 
@@ -72,7 +78,7 @@ fn field(e: &Execution, i: usize) -> usize {
 
 /// Alternates lanes of the low (0) or high (1) `half` of each block of `a` and `b`.
 fn interleave<T: Lane>(e: &Execution, a: &Vector, b: &Vector, half: usize) -> Vector {
-    let lanes = 16 / T::BYTES;
+    let lanes = e.block() / T::BYTES;
     build(e.bytes, |i| {
         let from = if i % 2 == 0 { a } else { b };
         from.lane::<T>(i / lanes * lanes + half * lanes / 2 + i % lanes / 2)

@@ -11,16 +11,17 @@
     reason = "random bits are reinterpreted on purpose"
 )]
 
-mod generate;
+#[path = "../cases/mod.rs"]
+mod cases;
 mod oracle;
-mod random;
+mod siblings;
 
+use cases::random::Random;
+use cases::{Case, DATA, Place};
 use emulator::{Access, EMULATED, Fault, FaultKind, Memory, MemoryFault, State, exception};
-use generate::{Case, Place};
 use iced_x86::{Code, EncodingKind, Mnemonic};
-use isa::FeatureSet;
-use oracle::{DATA, Oracle, Outcome};
-use random::Random;
+use isa::{Feature, FeatureSet};
+use oracle::{Oracle, Outcome};
 use std::collections::BTreeMap;
 use std::io::Write;
 
@@ -74,6 +75,30 @@ impl Memory for Shadow {
         let length = self.code.len().min(buffer.len());
         buffer[..length].copy_from_slice(&self.code[..length]);
         length
+    }
+
+    fn compare_exchange_16(
+        &mut self,
+        address: u64,
+        expected: u128,
+        new: u128,
+    ) -> Result<Option<u128>, MemoryFault> {
+        let range = self.range(address, 16, Access::Write)?;
+        let place = &mut self.bytes[range];
+        let old = u128::from_le_bytes(place.try_into().expect("sixteen bytes"));
+        if old == expected {
+            place.copy_from_slice(&new.to_le_bytes());
+        }
+        Ok(Some(old))
+    }
+
+    fn flush_line(&mut self, address: u64) -> Result<Option<()>, MemoryFault> {
+        self.range(address, 1, Access::Read).map(|_| Some(()))
+    }
+
+    fn time_stamp_aux(&mut self) -> Option<u32> {
+        // The thread stays on its CPU, see `Oracle::new`.
+        Some(oracle::time_stamp_aux())
     }
 }
 
@@ -186,6 +211,8 @@ fn differences(before: &State, emulated: &State, native: &State) -> String {
         hex(emulated.mxcsr.into()),
         hex(native.mxcsr.into()),
     );
+    let of = |s: &State| format!("{:x?}", s.x87);
+    line("x87".into(), of(before), of(emulated), of(native));
     for i in 0..32 {
         let of = |s: &State| format!("{:?}", s.vector[i]);
         line(format!("vector {i}"), of(before), of(emulated), of(native));
@@ -211,7 +238,7 @@ fn compare(oracle: &mut Oracle, shadow: &mut Shadow, case: &Case) -> Result<(), 
     // check the whole operand, the emulator looks at the selected bytes only.
     let stores_bytes = matches!(
         case.instruction.mnemonic(),
-        Mnemonic::Maskmovdqu | Mnemonic::Vmaskmovdqu
+        Mnemonic::Maskmovdqu | Mnemonic::Vmaskmovdqu | Mnemonic::Maskmovq
     );
     if stores_bytes && result.is_ok() && outcome != Outcome::Completed {
         return Ok(());
@@ -234,6 +261,12 @@ fn compare(oracle: &mut Oracle, shadow: &mut Shadow, case: &Case) -> Result<(), 
     }
     if is_approximate(case.instruction.mnemonic()) {
         accept_approximations(&mut emulated, &native);
+    }
+    // When an instruction on MMX registers faults some CPUs have already emptied the x87 stack
+    // (AMD's Zen 5: MASKMOVQ and conversions); the emulator leaves it until all is done.
+    if outcome != Outcome::Completed {
+        native.x87.status = emulated.x87.status;
+        native.x87.tags = emulated.x87.tags;
     }
     let memory_differs = oracle.bytes() != shadow.bytes;
     if expected == outcome && emulated == native && !memory_differs {
@@ -290,33 +323,63 @@ fn available() -> FeatureSet {
     isa::detect()
 }
 
-fn cases() -> u64 {
+fn cases_a_code() -> u64 {
     std::env::var("ISAHOTPLUG_CASES")
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(200)
 }
 
-/// The features of a code of which every instruction must be emulated; `None` for any other code,
-/// and for those on MMX registers.
+/// Whether no two executions give the same; `tests/golden.rs` has a case of each.
+fn varies(code: Code) -> bool {
+    matches!(
+        code.mnemonic(),
+        Mnemonic::Rdtscp | Mnemonic::Rdrand | Mnemonic::Rdseed
+    )
+}
+
+/// The features of a code of which every instruction must be emulated; `None` for any other code.
 fn in_scope(code: Code) -> Option<FeatureSet> {
     let info = code.op_code();
-    let vector = matches!(code.encoding(), EncodingKind::Legacy | EncodingKind::VEX);
-    if !info.is_instruction() || !info.mode64() || !vector {
+    let before_evex = !matches!(code.encoding(), EncodingKind::EVEX | EncodingKind::MVEX);
+    if varies(code) {
+        return None;
+    }
+    if !info.is_instruction() || !info.mode64() || !before_evex {
         return None;
     }
     let place = Place {
         code: 0x1000,
         data: 0x3000,
+        mxcsr_mask: State::DEFAULT_MXCSR_MASK,
     };
     let mut random = Random(1);
-    let case = (0..100).find_map(|_| generate::case(code, &mut random, place))?;
+    let case = (0..100).find_map(|_| cases::case(code, &mut random, place))?;
     let features = emulator::attribute(&case.bytes)?.features;
     (!features.is_empty() && features.is_subset(&EMULATED)).then_some(features)
 }
 
-/// Codes that a CPU with all of [`EMULATED`] must have been compared on.
-const FLOOR: usize = 1065;
+/// Features that no CPU has together with all the others of [`EMULATED`], or that few have; the
+/// test against plain references covers them.
+const RARE: FeatureSet = FeatureSet::from_features(&[
+    Feature::AvxVnniInt8,
+    Feature::AvxVnniInt16,
+    Feature::AvxIfma,
+    Feature::AvxNeConvert,
+    Feature::Sha512,
+    Feature::Sm3,
+    Feature::Sm4,
+    Feature::Fma4,
+    Feature::Xop,
+    Feature::Tbm,
+    Feature::Sse4a,
+    Feature::ThreeDnow,
+    Feature::ThreeDnowExt,
+    Feature::Cldemote,
+]);
+
+/// Codes that a CPU with all of [`EMULATED`] but [`RARE`] must have been compared on.
+const FLOOR: usize = 1188;
 
 #[test]
 fn every_instruction_gives_what_the_cpu_gives() {
@@ -327,6 +390,7 @@ fn every_instruction_gives_what_the_cpu_gives() {
     let place = Place {
         code: oracle.code(),
         data: oracle.data(),
+        mxcsr_mask: Oracle::mxcsr_mask(),
     };
     let mut shadow = Shadow {
         data: place.data,
@@ -347,10 +411,10 @@ fn every_instruction_gives_what_the_cpu_gives() {
         let mut first = String::new();
         let mut known = false;
         let missing = features - here;
-        for number in 0..cases() {
+        for number in 0..cases_a_code() {
             let seed = (code as u64) << 32 | number;
             let mut random = Random(seed);
-            let Some(case) = generate::case(code, &mut random, place) else {
+            let Some(case) = cases::case(code, &mut random, place) else {
                 continue;
             };
             let attribution = emulator::attribute(&case.bytes);
@@ -368,6 +432,11 @@ fn every_instruction_gives_what_the_cpu_gives() {
             ) && random.chance(70)
             {
                 shadow.bytes[start..start + 4].copy_from_slice(&random.mxcsr().to_le_bytes());
+            }
+            if code == Code::Cmpxchg16b_m128 && random.chance(50) {
+                // Equal by chance never happens.
+                let expected = [case.state.gpr[0], case.state.gpr[2]].map(u64::to_le_bytes);
+                shadow.bytes[start..start + 16].copy_from_slice(&expected.concat());
             }
             done += 1;
             if let Err(text) = compare(&mut oracle, &mut shadow, &case) {
@@ -407,6 +476,8 @@ fn every_instruction_gives_what_the_cpu_gives() {
     for (reason, count) in &skipped {
         report += &format!("  {count} skipped: {reason}\n");
     }
+    let varying: Vec<Code> = Code::values().filter(|&code| varies(code)).collect();
+    report += &format!("  {} without an oracle: {varying:?}\n", varying.len());
     let _ = std::io::stderr().write_all(report.as_bytes());
     if !refused.is_empty() {
         println!("  {} in scope but not emulated: {refused:?}", refused.len());
@@ -424,7 +495,7 @@ fn every_instruction_gives_what_the_cpu_gives() {
         "{} codes are not emulated",
         refused.len()
     );
-    if only.is_empty() && (EMULATED - here).is_empty() {
+    if only.is_empty() && (EMULATED - RARE - here).is_empty() {
         assert!(
             tested >= FLOOR,
             "only {tested} codes were tested, not {FLOOR}"
@@ -438,14 +509,16 @@ fn every_instruction_gives_what_the_cpu_gives() {
 #[test]
 fn the_cpu_agrees_on_what_is_an_instruction() {
     emulator::init();
-    if !(EMULATED - available()).is_empty() {
-        eprintln!("skipped: the CPU lacks {}", EMULATED - available());
+    let here = available();
+    if !(EMULATED - RARE - here).is_empty() {
+        eprintln!("skipped: the CPU lacks {}", EMULATED - RARE - here);
         return;
     }
     let mut oracle = Oracle::new();
     let place = Place {
         code: oracle.code(),
         data: oracle.data(),
+        mxcsr_mask: Oracle::mxcsr_mask(),
     };
     let mut shadow = Shadow {
         data: place.data,
@@ -453,7 +526,7 @@ fn the_cpu_agrees_on_what_is_an_instruction() {
         code: Vec::new(),
     };
     let mut completed = 0;
-    for number in 0..cases() * 500 {
+    for number in 0..cases_a_code() * 500 {
         let mut random = Random(number ^ 0x5eed_0000_0000);
         let mut bytes = Vec::new();
         if random.chance(20) {
@@ -472,7 +545,8 @@ fn the_cpu_agrees_on_what_is_an_instruction() {
         // An immediate, if one belongs to it; else NOPs that do not matter.
         bytes.extend([0x90; 2]);
         let attribution = emulator::attribute(&bytes);
-        let known = attribution.is_some_and(|a| EMULATED.is_superset(&a.features));
+        let permitted = EMULATED & here;
+        let known = attribution.is_some_and(|a| permitted.is_superset(&a.features));
         if attribution.is_some() && !known {
             continue;
         }
@@ -492,10 +566,11 @@ fn the_cpu_agrees_on_what_is_an_instruction() {
         let mut state = State {
             rip: place.code,
             rflags: 0x202,
-            gs_base: oracle::GS_BASE,
+            gs_base: cases::GS_BASE,
             mxcsr_mask: Oracle::mxcsr_mask(),
             ..State::default()
         };
+        state.x87.present = true;
         state.gpr.iter_mut().for_each(|r| *r = random.integer());
         let vectors = state.vector.iter_mut();
         vectors.for_each(|v| *v = emulator::Vector(random.vector()));
@@ -514,7 +589,7 @@ fn the_cpu_agrees_on_what_is_an_instruction() {
         }
     }
     assert!(
-        completed > cases() * 20,
+        completed > cases_a_code() * 20,
         "only {completed} were instructions"
     );
 }

@@ -1,6 +1,7 @@
 //! The CPU itself: runs one instruction on a [`State`] and reports what became of it.
 
-use emulator::{State, Width};
+use crate::cases::{DATA, GS_BASE};
+use emulator::{State, Width, X87};
 use std::arch::global_asm;
 use std::mem::offset_of;
 use std::ptr::addr_of_mut;
@@ -21,6 +22,7 @@ pub(crate) enum Outcome {
 #[repr(C)]
 struct Exchange {
     state: State,
+    fxsave: Image,
     entry: u64,
     host_rsp: u64,
     host_mxcsr: u32,
@@ -29,9 +31,14 @@ struct Exchange {
     address: u64,
 }
 
+/// An FXSAVE image.
+#[repr(C, align(16))]
+struct Image([u8; 512]);
+
 static mut EXCHANGE: Exchange = Exchange {
     // SAFETY: zero is a valid value of every field (`Width::Xmm` is 0).
     state: unsafe { std::mem::zeroed() },
+    fxsave: Image([0; 512]),
     entry: 0,
     host_rsp: 0,
     host_mxcsr: 0,
@@ -67,6 +74,7 @@ global_asm!(
     "push rbx", "push rbp", "push r12", "push r13", "push r14", "push r15",
     "mov [rip + {x} + {host_rsp}], rsp",
     "stmxcsr [rip + {x} + {host_mxcsr}]",
+    "fxrstor64 [rip + {x} + {fxsave}]",
     "cmp byte ptr [rip + {x} + {width}], 1",
     "je 1f",
     "ja 2f",
@@ -128,7 +136,9 @@ global_asm!(
     "jmp 3f",
     "2: store_all vmovups, zmm, 32",
     "vzeroupper",
-    "3: cld",
+    "3: fxsave64 [rip + {x} + {fxsave}]",
+    "fninit",
+    "cld",
     "pop r15", "pop r14", "pop r13", "pop r12", "pop rbp", "pop rbx",
     "ret",
     ".noaltmacro",
@@ -137,6 +147,7 @@ global_asm!(
     rflags = const offset_of!(Exchange, state.rflags),
     mxcsr = const offset_of!(Exchange, state.mxcsr),
     vectors = const offset_of!(Exchange, state.vector),
+    fxsave = const offset_of!(Exchange, fxsave),
     width = const offset_of!(Exchange, state.width),
     entry = const offset_of!(Exchange, entry),
     host_rsp = const offset_of!(Exchange, host_rsp),
@@ -168,11 +179,13 @@ extern "C" fn on_signal(number: i32, info: *mut libc::siginfo_t, context: *mut l
     }
 }
 
-/// Size of the two data pages in the middle of the arena.
-pub(crate) const DATA: usize = 2 * 4096;
-
-/// Value of the GS base while instructions run.
-pub(crate) const GS_BASE: u64 = 0x1_2340;
+/// The IA32_TSC_AUX of this CPU.
+pub(crate) fn time_stamp_aux() -> u32 {
+    let mut aux = 0;
+    // SAFETY: only called where the CPU has RDPID, which none has without RDTSCP.
+    unsafe { std::arch::x86_64::__rdtscp(&raw mut aux) };
+    aux
+}
 
 /// The arena: a page of code, a page without access, two of data, a page without access; all
 /// below 2 GiB so that 32-bit addresses reach it.
@@ -235,6 +248,13 @@ impl Oracle {
                     0
                 );
             }
+            // RDPID must give the same twice.
+            let mut cpus: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(libc::sched_getcpu() as usize, &mut cpus);
+            assert_eq!(
+                libc::sched_setaffinity(0, size_of_val(&cpus), &raw const cpus),
+                0
+            );
             const ARCH_SET_GS: i32 = 0x1001;
             assert_eq!(libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, GS_BASE), 0);
             base as u64
@@ -302,11 +322,19 @@ impl Oracle {
             let exchange = addr_of_mut!(EXCHANGE);
             (*exchange).state = *state;
             (*exchange).state.width = width;
+            // Whatever MXCSR and XMM registers are in it are loaded again from the state.
+            let image = &mut (*exchange).fxsave.0;
+            image[24..28].copy_from_slice(&State::INITIAL_MXCSR.to_le_bytes());
+            let x87 = image.first_chunk_mut::<{ X87::IMAGE }>();
+            state.x87.to_image(x87.expect("is longer"));
             (*exchange).entry = entry;
             (*exchange).signal = 0;
             emulator_test_native_run();
             let (old_width, end) = (state.width, entry + instruction.len() as u64);
             *state = (*exchange).state;
+            let image = &(*exchange).fxsave.0;
+            let x87 = image.first_chunk::<{ X87::IMAGE }>();
+            state.x87 = X87::from_image(x87.expect("is longer"));
             state.width = old_width;
             if (*exchange).signal == 0 {
                 state.rip = end;

@@ -1,11 +1,19 @@
 //! Encodings of every `Code`, with random operands.
 
-use crate::oracle::{DATA, GS_BASE};
-use crate::random::Random;
-use emulator::{State, Vector};
+pub(crate) mod random;
+
+use emulator::{State, Vector, X87};
 use iced_x86::{
-    Code, Encoder, Instruction, MemorySize, OpCodeOperandKind as Kind, OpKind, Register,
+    Code, Decoder, DecoderOptions, Encoder, EncodingKind, Instruction, MemorySize,
+    OpCodeOperandKind as Kind, OpKind, Register,
 };
+use random::Random;
+
+/// Size of the two data pages.
+pub(crate) const DATA: usize = 2 * 4096;
+
+/// Value of the GS base while instructions run.
+pub(crate) const GS_BASE: u64 = 0x1_2340;
 
 /// One instruction and the registers to run it on.
 pub(crate) struct Case {
@@ -21,6 +29,8 @@ pub(crate) struct Case {
 pub(crate) struct Place {
     pub code: u64,
     pub data: u64,
+    /// Bits of MXCSR that may be set.
+    pub mxcsr_mask: u32,
 }
 
 fn register(first: Register, number: u64) -> Register {
@@ -31,9 +41,12 @@ fn register(first: Register, number: u64) -> Register {
 #[derive(Clone, Copy)]
 enum Operand {
     Immediate,
+    Immediate32,
     /// Memory at RDI or EDI, not encoded.
     Destination,
     Memory,
+    /// A register with the address of 64 bytes; the first of its kind.
+    Address(Register),
     /// Memory indexed by a vector register; the first of its kind.
     Gather(Register),
     /// A register; the first of its kind.
@@ -46,9 +59,12 @@ fn operands(code: Code) -> Option<Vec<Operand>> {
     let info = code.op_code();
     let operand = |i| {
         Some(match info.op_kind(i) {
-            Kind::imm8 => Operand::Immediate,
+            Kind::imm8 | Kind::imm4_m2z => Operand::Immediate,
+            Kind::imm32 => Operand::Immediate32,
             Kind::seg_rDI => Operand::Destination,
             Kind::mem => Operand::Memory,
+            Kind::mm_reg | Kind::mm_rm => Operand::Register(Register::MM0),
+            Kind::mm_or_mem => Operand::Either(Register::MM0),
             Kind::mem_vsib32x | Kind::mem_vsib64x => Operand::Gather(Register::XMM0),
             Kind::mem_vsib32y | Kind::mem_vsib64y => Operand::Gather(Register::YMM0),
             Kind::r8_or_mem => Operand::Either(Register::AL),
@@ -59,11 +75,15 @@ fn operands(code: Code) -> Option<Vec<Operand>> {
             Kind::ymm_or_mem => Operand::Either(Register::YMM0),
             Kind::r16_reg => Operand::Register(Register::AX),
             Kind::r32_reg | Kind::r32_vvvv => Operand::Register(Register::EAX),
-            Kind::r64_reg | Kind::r64_vvvv => Operand::Register(Register::RAX),
-            Kind::xmm_reg | Kind::xmm_rm | Kind::xmm_vvvv | Kind::xmm_is4 => {
+            Kind::r64_reg | Kind::r64_rm | Kind::r64_vvvv => Operand::Register(Register::RAX),
+            Kind::r16_rm => Operand::Register(Register::AX),
+            Kind::r32_rm => Operand::Register(Register::EAX),
+            Kind::r32_reg_mem => Operand::Address(Register::EAX),
+            Kind::r64_reg_mem => Operand::Address(Register::RAX),
+            Kind::xmm_reg | Kind::xmm_rm | Kind::xmm_vvvv | Kind::xmm_is4 | Kind::xmm_is5 => {
                 Operand::Register(Register::XMM0)
             }
-            Kind::ymm_reg | Kind::ymm_rm | Kind::ymm_vvvv | Kind::ymm_is4 => {
+            Kind::ymm_reg | Kind::ymm_rm | Kind::ymm_vvvv | Kind::ymm_is4 | Kind::ymm_is5 => {
                 Operand::Register(Register::YMM0)
             }
             _ => return None,
@@ -95,7 +115,7 @@ pub(crate) fn case(code: Code, random: &mut Random, place: Place) -> Option<Case
         rflags: 0x202 | (random.next() & emulator::flag::STATUS),
         gs_base: GS_BASE,
         mxcsr: random.mxcsr(),
-        mxcsr_mask: crate::oracle::Oracle::mxcsr_mask(),
+        mxcsr_mask: place.mxcsr_mask,
         ..State::default()
     };
     if random.chance(10) {
@@ -103,6 +123,7 @@ pub(crate) fn case(code: Code, random: &mut Random, place: Place) -> Option<Case
         state.mxcsr |= 1 << 17 & state.mxcsr_mask;
     }
     state.gpr.iter_mut().for_each(|r| *r = random.integer());
+    state.x87 = x87(random);
     state
         .vector
         .iter_mut()
@@ -127,16 +148,27 @@ pub(crate) fn case(code: Code, random: &mut Random, place: Place) -> Option<Case
     // The three registers of a gather must differ.
     let offset = random.below(16);
     for (&operand, i) in operands.iter().zip(0..) {
-        let number = if gathers {
-            (offset + u64::from(i)) % 16
-        } else {
-            random.below(16)
+        let number = match operand {
+            _ if gathers => (offset + u64::from(i)) % 16,
+            Operand::Register(Register::MM0) | Operand::Either(Register::MM0) => random.below(8),
+            _ => random.below(16),
         };
         let in_memory = random.chance(50);
         match operand {
+            Operand::Immediate if i > 0 && instruction.op_kind(i - 1) == OpKind::Immediate8 => {
+                instruction.set_op_kind(i, OpKind::Immediate8_2nd);
+                instruction.set_immediate8_2nd(random.next() as u8);
+            }
             Operand::Immediate => {
+                let four_bits = code.op_code().op_kind(i) == Kind::imm4_m2z;
                 instruction.set_op_kind(i, OpKind::Immediate8);
-                instruction.set_immediate8(random.next() as u8);
+                instruction.set_immediate8(random.next() as u8 & if four_bits { 15 } else { 255 });
+            }
+            Operand::Immediate32 => {
+                instruction.set_op_kind(i, OpKind::Immediate32);
+                // Start and length of a bit field, and bits that do not count.
+                let value = random.below(70) | random.below(70) << 8 | random.next() << 16;
+                instruction.set_immediate32(value as u32);
             }
             Operand::Destination => {
                 let narrow = random.chance(20);
@@ -152,6 +184,18 @@ pub(crate) fn case(code: Code, random: &mut Random, place: Place) -> Option<Case
                 let junk = if narrow { random.next() << 32 } else { 0 };
                 state.gpr[7] = to | junk;
                 address = Some(to);
+            }
+            Operand::Address(first) => {
+                instruction.set_op_kind(i, OpKind::Register);
+                instruction.set_op_register(i, register(first, number));
+                let to = target(random, place, 64, true);
+                let low = random.pick(&[63, 63, 63, 31, 0]);
+                let junk = if first == Register::EAX {
+                    random.next() << 32
+                } else {
+                    0
+                };
+                state.gpr[number as usize] = to & !low | junk;
             }
             Operand::Gather(first) => {
                 instruction.set_op_kind(i, OpKind::Memory);
@@ -173,15 +217,70 @@ pub(crate) fn case(code: Code, random: &mut Random, place: Place) -> Option<Case
             }
         }
     }
+    // An address that the memory operand has displaced could be anywhere.
+    let displaced = |register: Register| {
+        matches!(operands[..], [Operand::Address(_), ..])
+            && register.full_register() == instruction.op_register(0).full_register()
+    };
+    if displaced(instruction.memory_base()) || displaced(instruction.memory_index()) {
+        return None;
+    }
     let mut encoder = Encoder::new(64);
     encoder.encode(&instruction, place.code).ok()?;
     let bytes = encoder.take_buffer();
+    // The encoder forgets the REX prefix of 3DNow! instructions, and with it R8–R15.
+    let decoded = Decoder::with_ip(64, &bytes, place.code, DecoderOptions::NONE).decode();
+    if code.encoding() == EncodingKind::D3NOW
+        && (decoded.memory_base(), decoded.memory_index())
+            != (instruction.memory_base(), instruction.memory_index())
+    {
+        return None;
+    }
     Some(Case {
         bytes,
         instruction,
         state,
         target: address,
     })
+}
+
+/// Any x87 registers, with no exception pending.
+fn x87(random: &mut Random) -> X87 {
+    let lanes = random.vector();
+    let mut x87 = X87 {
+        present: true,
+        tags: random.next() as u8,
+        // Condition codes, TOP and sticky flags; all exceptions are masked.
+        status: random.next() as u16 & 0x7f7f,
+        ..X87::INITIAL
+    };
+    for (register, lane) in x87.significand.iter_mut().zip(lanes.chunks_exact(8)) {
+        *register = u64::from_le_bytes(lane.try_into().expect("eight bytes"));
+    }
+    for (exponent, significand) in x87.exponent.iter_mut().zip(&mut x87.significand) {
+        *exponent = random.next() as u16;
+        if random.chance(60) {
+            // A number around the size of an integer.
+            *exponent = *exponent & 0x8000 | (0x3ffc + random.below(70) as u16);
+            *significand |= 1 << 63;
+            if random.chance(50) {
+                *significand &= !0 << random.below(64);
+            }
+        }
+        if random.chance(5) {
+            *exponent &= 0x8000;
+        }
+        if random.chance(15) {
+            // Exactly the smallest integer of 16, 32 or 64 bits, or the negative of it.
+            *exponent = random.pick(&[0, 0x8000]) | (0x3fff + random.pick(&[15, 31, 63]));
+            *significand = 1 << 63;
+        }
+    }
+    if random.chance(15) {
+        x87.control ^= random.next() as u16 & 0x3f;
+        x87.status &= !0x3f;
+    }
+    x87
 }
 
 /// Chooses a way to address `to` and sets the registers for it.
@@ -193,7 +292,12 @@ fn memory_operand(instruction: &mut Instruction, state: &mut State, random: &mut
     } else {
         to
     };
-    let form = random.below(8);
+    // The address of this one's destination has 32 bits, so that of its source has too.
+    let form = if instruction.code() == Code::Movdir64b_r32_m512 {
+        2
+    } else {
+        random.below(8)
+    };
     if form == 0 && !segment {
         instruction.set_memory_base(Register::RIP);
         instruction.set_memory_displ_size(8);
