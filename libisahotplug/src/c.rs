@@ -11,7 +11,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use dispatch::Variant;
 use isa::{Feature, FeatureSet, WORDS};
@@ -26,7 +26,7 @@ pub const ISAHP_OK: i32 = 0;
 pub const ISAHP_ERROR_INVALID: i32 = -1;
 /// isahp_init() has not been called.
 pub const ISAHP_ERROR_NOT_INITIALISED: i32 = -2;
-/// Called from inside a callback where that is not possible.
+/// isahp_poll() was called from inside a callback.
 pub const ISAHP_ERROR_BUSY: i32 = -3;
 /// No variant of the slot fits what is available.
 pub const ISAHP_ERROR_NO_VARIANT: i32 = -4;
@@ -195,9 +195,12 @@ fn boundary(body: impl FnOnce() -> Result<i32, Error>) -> i32 {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => value,
         Ok(Err(error)) => {
-            if let Ok(runtime) = runtime::get() {
-                runtime.log(&error.to_string());
-            }
+            // A log function of the program's may panic, too.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                if let Ok(runtime) = runtime::get() {
+                    runtime.log(&error.to_string());
+                }
+            }));
             code(&error)
         }
         Err(_) => ISAHP_ERROR_INTERNAL,
@@ -545,12 +548,14 @@ pub unsafe extern "C" fn isahp_slot_release(slot: *mut isahp_slot) -> i32 {
 /// `slot` must be one that isahp_slot_init() took, or NULL (which gives NULL).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_slot_checked(slot: *mut isahp_slot) -> isahp_function {
-    // SAFETY: NULL or a slot, says the caller; its words are atomics here.
+    if slot.is_null() {
+        return None;
+    }
+    // SAFETY: a slot, says the caller; its words are only touched as atomics.
     let (pointer, stamp) = unsafe {
-        let slot = slot.as_ref()?;
         (
-            &*(&raw const slot.function).cast::<AtomicPtr<()>>(),
-            &*(&raw const slot.reserved[0]).cast::<std::sync::atomic::AtomicU64>(),
+            &*(&raw const (*slot).function).cast::<AtomicPtr<()>>(),
+            &*(&raw const (*slot).reserved).cast::<AtomicU64>(),
         )
     };
     let generation = crate::generation();

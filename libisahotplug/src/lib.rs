@@ -31,11 +31,12 @@
 //! # Threads and forks
 //! Every function may be called from any thread, and none but those that say
 //! so from a signal handler. After `fork` the child keeps its slots and the
-//! #UD handler, but gets no events.
+//! #UD handler, but gets no events; [`poll`] only makes its slots right.
 
 mod agent;
 pub mod c;
 mod event;
+mod fork;
 mod freestanding;
 mod page;
 mod runtime;

@@ -6,11 +6,11 @@
 //! register, unregister and query: those take only the list's own lock. They
 //! may not dispatch.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -24,12 +24,14 @@ use protocol::{Text, Versions};
 use crate::agent::{Connection, Received, Sent};
 use crate::event::{Answer, Event, Seen, Trap};
 use crate::trap::TRAPS;
-use crate::{page, slots, trap};
+use crate::{fork, page, slots, trap};
 
 /// First pause before connecting again, doubled each time…
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 /// …up to this.
 const RETRY_SLOWEST: Duration = Duration::from_secs(2);
+/// How soon to try again what a slow agent did not take.
+const BACKLOG_MS: u8 = 50;
 /// How often a program that polls pays for a look at the connection.
 const MAINTENANCE_US: u64 = 20_000;
 
@@ -76,7 +78,7 @@ pub enum Error {
     /// [`init`](crate::init) has not been called.
     #[error("isahotplug is not initialised")]
     NotInitialised,
-    /// Called from inside a callback, or while another thread dispatches.
+    /// Called from inside a callback.
     #[error("events are being dispatched")]
     Busy,
     /// No variant of the slot fits what is available.
@@ -109,7 +111,6 @@ struct Registration {
 
 struct Dispatcher {
     connection: Option<Connection>,
-    welcomed: bool,
     retry_at: Instant,
     retry_pause: Duration,
     /// The list of registrations or slots has changed since it was told.
@@ -118,7 +119,8 @@ struct Dispatcher {
     reported: FeatureSet,
     /// What the agent is still to be told about `seen`.
     owed: Option<FromProcess>,
-    state: String,
+    /// Something could not be sent, for the agent does not read.
+    backlog: bool,
 }
 
 pub(crate) struct Runtime {
@@ -128,6 +130,12 @@ pub(crate) struct Runtime {
     wake: EventFd,
     /// Held while news is taken in and callbacks run.
     dispatcher: Mutex<Dispatcher>,
+    /// How it stands with the agent, in words.
+    state: Mutex<String>,
+    /// The process that this belongs to: the child of a fork gets no events.
+    pid: u32,
+    /// The connection's descriptor; −1 for none.
+    socket: AtomicI32,
     dispatching: Mutex<Option<ThreadId>>,
     registrations: Mutex<Vec<Arc<Registration>>>,
     next_id: AtomicU64,
@@ -136,7 +144,7 @@ pub(crate) struct Runtime {
     maintenance_us: AtomicU64,
 }
 
-static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+static RUNTIME: OnceLock<&'static Runtime> = OnceLock::new();
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic in a callback is caught before it can leave anything half done.
@@ -145,7 +153,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The runtime, once [`init`] has returned.
 pub(crate) fn get() -> Result<&'static Runtime, Error> {
-    RUNTIME.get().ok_or(Error::NotInitialised)
+    RUNTIME.get().copied().ok_or(Error::NotInitialised)
 }
 
 /// Starts the library. Again does nothing.
@@ -173,15 +181,17 @@ pub(crate) fn init(options: Options) -> Result<(), Error> {
         wake,
         dispatcher: Mutex::new(Dispatcher {
             connection: None,
-            welcomed: false,
             retry_at: now,
             retry_pause: RETRY_FIRST,
             told: None,
             seen: Seen::default(),
             reported: FeatureSet::EMPTY,
             owed: None,
-            state: String::new(),
+            backlog: false,
         }),
+        state: Mutex::new(String::new()),
+        pid: std::process::id(),
+        socket: AtomicI32::new(-1),
         dispatching: Mutex::new(None),
         registrations: Mutex::new(Vec::new()),
         next_id: AtomicU64::new(1),
@@ -198,10 +208,13 @@ pub(crate) fn init(options: Options) -> Result<(), Error> {
     runtime
         .seen_generation
         .store(page.generation, Ordering::Relaxed);
-    let runtime = RUNTIME.get_or_init(|| runtime);
+    // For ever: the thread and the trap handler use it.
+    let runtime: &'static Runtime = Box::leak(Box::new(runtime));
     if !poll {
         start_thread(runtime)?;
     }
+    RUNTIME.get_or_init(|| runtime);
+    fork::follow()?;
     Ok(())
 }
 
@@ -214,7 +227,10 @@ fn complete(mut options: Options) -> Options {
         options.run_dir = Some(directory.unwrap_or_else(|| "/run/isahotplug".into()));
     }
     if options.log.is_none() && environment("ISAHOTPLUG_LOG").is_some() {
-        options.log = Some(Arc::new(|line| eprintln!("isahotplug: {line}")));
+        options.log = Some(Arc::new(|line| {
+            // A closed stderr is no reason to fail.
+            let _ = writeln!(io::stderr(), "isahotplug: {line}");
+        }));
     }
     if options.name.is_empty() {
         let program = std::env::args_os().next().map(PathBuf::from);
@@ -260,6 +276,21 @@ impl Runtime {
         }
     }
 
+    /// The connection's socket, for the child of a fork to close.
+    pub(crate) fn forget_connection(&self) {
+        let socket = self.socket.swap(-1, Ordering::SeqCst);
+        if socket >= 0 {
+            // SAFETY: close(2) of a descriptor of the connection that this
+            // process does not use: its dispatcher never runs.
+            unsafe { libc::close(socket) };
+        }
+    }
+
+    /// Held over a fork.
+    pub(crate) fn hold(&self) -> impl Sized + use<'_> {
+        (lock(&self.registrations), lock(&self.state))
+    }
+
     fn run_dir(&self) -> PathBuf {
         self.options.run_dir.clone().unwrap_or_default()
     }
@@ -275,7 +306,7 @@ impl Runtime {
     }
 
     pub(crate) fn state(&self) -> String {
-        lock(&self.dispatcher).state.clone()
+        lock(&self.state).clone()
     }
 
     pub(crate) fn register(&self, interest: FeatureSet, eager: bool, callback: Callback) -> u64 {
@@ -320,8 +351,10 @@ impl Runtime {
     fn wait(&self) {
         let timeout = {
             let dispatcher = lock(&self.dispatcher);
-            let idle = dispatcher.connection.is_some() && dispatcher.owed.is_none();
-            if idle || self.wants_agent().is_none() {
+            let connected = dispatcher.connection.is_some();
+            if connected && dispatcher.backlog {
+                EpollTimeout::from(BACKLOG_MS)
+            } else if connected || self.wants_agent().is_none() {
                 EpollTimeout::NONE
             } else {
                 let left = dispatcher
@@ -352,6 +385,10 @@ impl Runtime {
 
     /// Takes in what is new and calls back. Returns how many callbacks ran.
     pub(crate) fn dispatch(&self) -> Result<u32, Error> {
+        if std::process::id() != self.pid {
+            slots::update_all();
+            return Ok(0);
+        }
         let me = thread::current().id();
         if *lock(&self.dispatching) == Some(me) {
             return Err(Error::Busy);
@@ -365,15 +402,13 @@ impl Runtime {
 
     fn dispatch_locked(&self, dispatcher: &mut Dispatcher) -> u32 {
         let _ = self.wake.read();
+        dispatcher.backlog = false;
         self.keep_connection(dispatcher);
         if page::current().is_retired() {
             self.attach(dispatcher);
         }
         let emulated = TRAPS.emulated();
         if page::current().generation() != dispatcher.seen.generation {
-            // The agent has probed; what it says counts, and if it is wrong
-            // the next trap says so again.
-            TRAPS.forget();
             dispatcher.reported = FeatureSet::EMPTY;
         }
         let lost = TRAPS.lost();
@@ -442,6 +477,12 @@ impl Runtime {
 
     fn keep_connection(&self, dispatcher: &mut Dispatcher) {
         let Some(wanted) = self.wants_agent() else {
+            // Closing it also ends the registration with the agent.
+            if dispatcher.connection.take().is_some() {
+                self.socket.store(-1, Ordering::SeqCst);
+                dispatcher.told = None;
+                self.set_state("nothing is registered");
+            }
             return;
         };
         if dispatcher.connection.is_none() {
@@ -450,8 +491,9 @@ impl Runtime {
             }
             match self.connect() {
                 Ok(connection) => {
+                    self.socket
+                        .store(connection.as_fd().as_raw_fd(), Ordering::SeqCst);
                     dispatcher.connection = Some(connection);
-                    dispatcher.welcomed = false;
                     dispatcher.told = None;
                     self.attach(dispatcher);
                 }
@@ -464,7 +506,7 @@ impl Runtime {
                         "CPUID"
                     };
                     let text = format!("no agent ({error}); going by {known}");
-                    self.set_state(dispatcher, text);
+                    self.set_state(&text);
                     return;
                 }
             }
@@ -497,7 +539,7 @@ impl Runtime {
         let with = dispatcher.told.is_none().then(|| self.wake.as_fd());
         match connection.send(&message, with) {
             Sent::Yes => dispatcher.told = Some(wanted),
-            Sent::Later => {}
+            Sent::Later => dispatcher.backlog = true,
             Sent::Gone => self.lose(dispatcher, "the agent is gone"),
         }
     }
@@ -507,12 +549,15 @@ impl Runtime {
             match connection.receive() {
                 Received::Nothing => break,
                 Received::Message(ToProcess::Welcome { .. }) => {
-                    dispatcher.welcomed = true;
                     dispatcher.retry_pause = RETRY_FIRST;
-                    self.set_state(dispatcher, "registered with the agent".into());
+                    self.set_state("registered with the agent");
                 }
                 Received::Message(ToProcess::Rejected { reason }) => {
                     self.lose(dispatcher, &format!("the agent refuses us: {reason}"));
+                }
+                Received::Message(ToProcess::Present { features }) => {
+                    TRAPS.forget(features);
+                    dispatcher.reported = dispatcher.reported.difference(features);
                 }
                 Received::Message(ToProcess::Status(_)) => {}
                 Received::Gone(why) => self.lose(dispatcher, &why),
@@ -522,14 +567,13 @@ impl Runtime {
 
     fn lose(&self, dispatcher: &mut Dispatcher, why: &str) {
         // Closing the socket takes it out of the epoll set.
+        self.socket.store(-1, Ordering::SeqCst);
         dispatcher.connection = None;
         dispatcher.told = None;
+        dispatcher.reported = FeatureSet::EMPTY;
         dispatcher.retry_at = Instant::now() + dispatcher.retry_pause;
         dispatcher.retry_pause = (dispatcher.retry_pause * 2).min(RETRY_SLOWEST);
-        self.set_state(
-            dispatcher,
-            format!("{why}; going by what was published last"),
-        );
+        self.set_state(&format!("{why}; going by what was published last"));
     }
 
     fn tell_agent(&self, dispatcher: &mut Dispatcher, lost: FeatureSet) {
@@ -543,7 +587,7 @@ impl Runtime {
         if let Some(owed) = &dispatcher.owed {
             match connection.send(owed, None) {
                 Sent::Yes => dispatcher.owed = None,
-                Sent::Later => {}
+                Sent::Later => dispatcher.backlog = true,
                 Sent::Gone => gone = true,
             }
         }
@@ -555,7 +599,7 @@ impl Runtime {
             };
             match connection.send(&trapped, None) {
                 Sent::Yes => dispatcher.reported = lost,
-                Sent::Later => {}
+                Sent::Later => dispatcher.backlog = true,
                 Sent::Gone => gone = true,
             }
         }
@@ -575,10 +619,13 @@ impl Runtime {
     }
 
     /// Says once what has changed.
-    fn set_state(&self, dispatcher: &mut Dispatcher, state: String) {
-        if dispatcher.state != state {
-            self.log(&state);
-            dispatcher.state = state;
+    fn set_state(&self, state: &str) {
+        let mut said = lock(&self.state);
+        if *said != state {
+            said.clear();
+            said.push_str(state);
+            drop(said);
+            self.log(state);
         }
     }
 }

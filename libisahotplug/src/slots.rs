@@ -1,13 +1,14 @@
 //! The slots of this process, kept right.
 //!
 //! The list grows only at its head and its nodes are never freed, so that the
-//! trap handler can walk it at any moment. A slot that is given back is
-//! unlinked from its node, and its memory is the program's again once no
-//! handler runs that may have seen it.
+//! trap handler can walk it at any moment. The node of a slot that is given back
+//! is dead, and free for the next slot, once no handler runs that may have seen
+//! it alive.
 
+use std::cell::UnsafeCell;
 use std::ptr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dispatch::{Variant, choose};
 use isa::FeatureSet;
@@ -39,44 +40,69 @@ unsafe impl Send for Function {}
 // SAFETY: as above.
 unsafe impl Sync for Function {}
 
-#[derive(Debug)]
 struct Node {
-    target: Target,
-    variants: Box<[Variant<Function>]>,
+    content: UnsafeCell<Content>,
+    /// The content is valid and the slot's memory is ours to write.
     alive: AtomicBool,
     next: *const Node,
+}
+
+struct Content {
+    target: Target,
+    variants: Box<[Variant<Function>]>,
 }
 
 static HEAD: AtomicPtr<Node> = AtomicPtr::new(ptr::null_mut());
 /// Serialises everybody but the trap handler.
 static CHANGES: Mutex<()> = Mutex::new(());
 
+/// Held over a fork, so that the child finds the list whole.
+pub(crate) fn hold() -> MutexGuard<'static, ()> {
+    CHANGES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Node {
-    fn address(&self) -> *const () {
-        match self.target {
-            Target::Pointer(at) => at.cast(),
-            Target::Index(at) => at.cast(),
-        }
+    /// The content, if alive.
+    fn content(&self) -> Option<&Content> {
+        // SAFETY: written only by `add`, under CHANGES, while not alive and
+        // after `remove` has waited for every handler that saw it alive.
+        self.alive
+            .load(Ordering::SeqCst)
+            .then(|| unsafe { &*self.content.get() })
+    }
+
+    fn is_at(&self, address: *const ()) -> bool {
+        self.content()
+            .is_some_and(|content| content.target.address() == address)
     }
 
     fn update(&self, available: FeatureSet) {
-        if !self.alive.load(Ordering::SeqCst) {
+        let Some(content) = self.content() else {
             return;
-        }
-        let Some(best) = choose(&self.variants, available) else {
+        };
+        let Some(best) = choose(&content.variants, available) else {
             return;
         };
         // SAFETY: alive, so the registrant keeps the atomic alive: `remove`
         // waits for handlers after clearing `alive`, and takes CHANGES.
         unsafe {
-            match self.target {
+            match content.target {
                 Target::Pointer(at) => {
-                    if let Some(variant) = self.variants.get(best) {
+                    if let Some(variant) = content.variants.get(best) {
                         (*at).store(variant.function.0, Ordering::Release);
                     }
                 }
                 Target::Index(at) => (*at).store(best, Ordering::Release),
             }
+        }
+    }
+}
+
+impl Target {
+    fn address(self) -> *const () {
+        match self {
+            Self::Pointer(at) => at.cast(),
+            Self::Index(at) => at.cast(),
         }
     }
 }
@@ -104,33 +130,42 @@ pub(crate) enum Added {
 /// # Safety
 /// What `target` points to must live until [`remove`] has returned.
 pub(crate) unsafe fn add(target: Target, variants: Box<[Variant<Function>]>) -> Added {
-    let _changes = CHANGES.lock().unwrap_or_else(|e| e.into_inner());
-    let next = HEAD.load(Ordering::Acquire);
-    let alive = AtomicBool::new(true);
-    let node = Box::new(Node {
-        target,
-        variants,
-        alive,
-        next,
-    });
-    if nodes().any(|n| n.alive.load(Ordering::Relaxed) && n.address() == node.address()) {
+    let _changes = hold();
+    let available = page::available();
+    if let Some(known) = nodes().find(|node| node.is_at(target.address())) {
+        known.update(available);
         return Added::Known;
     }
-    if choose(&node.variants, page::available()).is_none() {
+    if choose(&variants, available).is_none() {
         return Added::NothingFits;
     }
-    let node = Box::into_raw(node);
-    HEAD.store(node, Ordering::Release);
+    let content = Content { target, variants };
+    let node = match nodes().find(|node| node.content().is_none()) {
+        Some(node) => {
+            // SAFETY: not alive: see `Node::content`.
+            unsafe { *node.content.get() = content };
+            node
+        }
+        None => {
+            let node = Box::leak(Box::new(Node {
+                content: UnsafeCell::new(content),
+                alive: AtomicBool::new(false),
+                next: HEAD.load(Ordering::Acquire),
+            }));
+            HEAD.store(node, Ordering::Release);
+            node
+        }
+    };
+    node.alive.store(true, Ordering::SeqCst);
     // A trap between choosing and storing has found the node in the list.
-    // SAFETY: just made, never freed.
-    unsafe { (*node).update(page::available()) };
+    node.update(page::available());
     Added::New
 }
 
 /// Gives the slot at `address` back to the program. `false` if there is none.
 pub(crate) fn remove(address: *const ()) -> bool {
-    let _changes = CHANGES.lock().unwrap_or_else(|e| e.into_inner());
-    let found = nodes().find(|n| n.alive.load(Ordering::Relaxed) && n.address() == address);
+    let _changes = hold();
+    let found = nodes().find(|node| node.is_at(address));
     if let Some(node) = found {
         node.alive.store(false, Ordering::SeqCst);
         TRAPS.wait_for_handlers();
@@ -140,7 +175,7 @@ pub(crate) fn remove(address: *const ()) -> bool {
 
 /// Makes every slot right.
 pub(crate) fn update_all() {
-    let _changes = CHANGES.lock().unwrap_or_else(|e| e.into_inner());
+    let _changes = hold();
     let available = page::available();
     nodes().for_each(|node| node.update(available));
 }
@@ -154,9 +189,10 @@ pub(crate) fn after_trap() {
 
 /// Every feature that some variant of some slot uses.
 pub(crate) fn interest() -> FeatureSet {
+    let _changes = hold();
     nodes()
-        .filter(|node| node.alive.load(Ordering::Relaxed))
-        .flat_map(|node| node.variants.iter())
+        .filter_map(Node::content)
+        .flat_map(|content| content.variants.iter())
         .fold(FeatureSet::EMPTY, |all, variant| {
             all.union(variant.features)
         })

@@ -12,13 +12,14 @@ mod sys;
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::io;
-use std::sync::Once;
+use std::sync::{Mutex, PoisonError};
 
 use emulator::{Fault, FaultKind, Memory, State, exception};
 use isa::{FeatureSet, WORDS};
 
+use crate::page;
 use access::OwnMemory;
 use frame::Frame;
 
@@ -29,8 +30,10 @@ pub(crate) struct Traps {
     emulated: AtomicU64,
     /// SIGILLs passed on to whoever was there before.
     passed_on: AtomicU64,
-    /// Features of the emulated instructions that the runtime has not heard of.
+    /// Features of the instructions emulated since the page's generation was
+    /// `lost_at`; void at any other generation.
     lost: [AtomicU64; WORDS],
+    lost_at: AtomicU64,
     /// Address of the latest emulated instruction.
     address: AtomicU64,
     /// `CLOCK_MONOTONIC` of the first emulated instruction since `lost` was
@@ -38,8 +41,9 @@ pub(crate) struct Traps {
     first_ns: AtomicU64,
     /// Rung when `lost` grows; −1 for nobody.
     eventfd: AtomicI32,
-    /// Handlers running now.
-    running: AtomicU32,
+    /// Handlers running now, by the phase in which each began.
+    running: [AtomicU32; 2],
+    phase: AtomicUsize,
 }
 
 /// See [`Traps`].
@@ -47,10 +51,12 @@ pub(crate) static TRAPS: Traps = Traps {
     emulated: AtomicU64::new(0),
     passed_on: AtomicU64::new(0),
     lost: [const { AtomicU64::new(0) }; WORDS],
+    lost_at: AtomicU64::new(0),
     address: AtomicU64::new(0),
     first_ns: AtomicU64::new(0),
     eventfd: AtomicI32::new(-1),
-    running: AtomicU32::new(0),
+    running: [const { AtomicU32::new(0) }; 2],
+    phase: AtomicUsize::new(0),
 };
 
 impl Traps {
@@ -72,17 +78,23 @@ impl Traps {
         self.first_ns.load(Ordering::Relaxed)
     }
 
-    /// The features of the instructions emulated since [`forget`](Self::forget).
+    /// The features of the instructions that this process has seen trap, as
+    /// far as the published generation does not know of it: a new one is made
+    /// from what the agent found, and if it is wrong the next trap says so.
     pub(crate) fn lost(&self) -> FeatureSet {
+        if self.lost_at.load(Ordering::Acquire) != page::current().generation() {
+            return FeatureSet::EMPTY;
+        }
         FeatureSet::from_words(core::array::from_fn(|i| {
             self.lost[i].load(Ordering::Acquire)
         }))
     }
 
-    /// A new generation says what is lost; start anew.
-    pub(crate) fn forget(&self) {
-        for word in &self.lost {
-            word.store(0, Ordering::Release);
+    /// The agent has tried these on every CPU and found them there: the guest
+    /// has moved on meanwhile.
+    pub(crate) fn forget(&self, present: FeatureSet) {
+        for (word, back) in self.lost.iter().zip(present.words()) {
+            word.fetch_and(!back, Ordering::AcqRel);
         }
         self.first_ns.store(0, Ordering::Relaxed);
     }
@@ -93,16 +105,49 @@ impl Traps {
 
     /// Waits until no handler runs that may still look at something that was
     /// just unlinked. Must not be called from a handler.
+    ///
+    /// Twice, for a handler may have read the phase and not yet counted itself;
+    /// those that begin meanwhile count in the other phase, so that threads that
+    /// trap all the time cannot hold this up.
     pub(crate) fn wait_for_handlers(&self) {
-        while self.running.load(Ordering::SeqCst) != 0 {
-            std::thread::yield_now();
+        for _ in 0..2 {
+            let old = self.phase.fetch_xor(1, Ordering::SeqCst) & 1;
+            while self.running[old].load(Ordering::SeqCst) != 0 {
+                std::thread::yield_now();
+            }
         }
+    }
+
+    fn enter(&self) -> usize {
+        let phase = self.phase.load(Ordering::SeqCst) & 1;
+        self.running[phase].fetch_add(1, Ordering::SeqCst);
+        phase
+    }
+
+    fn leave(&self, phase: usize) {
+        self.running[phase & 1].fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// In the child of a fork no other thread is in a handler.
+    pub(crate) fn forked(&self) {
+        self.eventfd.store(-1, Ordering::SeqCst);
+        for running in &self.running {
+            running.store(0, Ordering::SeqCst);
+        }
+        stack::forked();
     }
 
     fn note(&self, features: FeatureSet, address: u64) {
         self.emulated.fetch_add(1, Ordering::Relaxed);
         self.address.store(address, Ordering::Relaxed);
         let mut grown = false;
+        let generation = page::current().generation();
+        if self.lost_at.swap(generation, Ordering::AcqRel) != generation {
+            for word in &self.lost {
+                word.store(0, Ordering::Release);
+            }
+            self.first_ns.store(0, Ordering::Relaxed);
+        }
         for (word, new) in self.lost.iter().zip(features.words()) {
             if word.load(Ordering::Relaxed) & new != new {
                 grown |= word.fetch_or(new, Ordering::AcqRel) & new != new;
@@ -134,21 +179,24 @@ static PREVIOUS: [(i32, AtomicPtr<libc::sigaction>); 3] = [
 /// # Errors
 /// What sigaction(2) says.
 pub(crate) fn install() -> io::Result<()> {
-    static ONCE: Once = Once::new();
-    let mut result = Ok(());
-    ONCE.call_once(|| {
-        emulator::init();
-        frame::init();
-        result = PREVIOUS.iter().try_for_each(|(signal, previous)| {
-            let handler = if *signal == libc::SIGILL {
-                on_sigill
-            } else {
-                on_memory_fault
-            };
-            install_one(*signal, handler, previous)
-        });
-    });
-    result
+    static INSTALLED: Mutex<bool> = Mutex::new(false);
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if *installed {
+        return Ok(());
+    }
+    emulator::init();
+    frame::init();
+    // SIGILL last: an emulated access may fault at once.
+    for (signal, previous) in PREVIOUS.iter().rev() {
+        let handler = if *signal == libc::SIGILL {
+            on_sigill
+        } else {
+            on_memory_fault
+        };
+        install_one(*signal, handler, previous)?;
+    }
+    *installed = true;
+    Ok(())
 }
 
 type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void);
@@ -207,7 +255,12 @@ struct Trap<'a> {
 
 /// SIGILL: emulates the instruction, or passes the signal on.
 extern "C" fn on_sigill(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
-    TRAPS.running.fetch_add(1, Ordering::SeqCst);
+    // SAFETY: the kernel passes a siginfo to a handler with SA_SIGINFO.
+    if unsafe { (*info).si_code } <= 0 {
+        // Somebody sent it; the instruction at RIP has nothing to do with it.
+        return pass_on(0, signal, info, context);
+    }
+    let phase = TRAPS.enter();
     // SAFETY: the kernel passes a ucontext to a handler with SA_SIGINFO.
     let interrupted = unsafe { &mut *context.cast() };
     let mut trap = Trap {
@@ -222,7 +275,7 @@ extern "C" fn on_sigill(signal: i32, info: *mut libc::siginfo_t, context: *mut c
         work(argument, 0);
     }
     let handled = trap.handled;
-    TRAPS.running.fetch_sub(1, Ordering::SeqCst);
+    TRAPS.leave(phase);
     if !handled {
         TRAPS.passed_on.fetch_add(1, Ordering::Relaxed);
         pass_on(0, signal, info, context);
@@ -270,12 +323,19 @@ unsafe fn finish(context: &mut libc::ucontext_t, home: u64) -> bool {
                 _ => (libc::SIGSEGV, SI_KERNEL),
             };
             let at = if code == SI_KERNEL { 0 } else { fault.address };
-            raise(signal, code, at);
+            raise(context, signal, code, at);
         }
-        Err(Fault::Alignment { .. } | Fault::Protection) => raise(libc::SIGSEGV, SI_KERNEL, 0),
+        Err(Fault::Alignment { .. } | Fault::Protection) => {
+            raise(context, libc::SIGSEGV, SI_KERNEL, 0);
+        }
         Err(Fault::Simd { .. }) => {
             frame.store_mxcsr(state.mxcsr);
-            raise(libc::SIGFPE, floating_point_code(state.mxcsr), address);
+            raise(
+                context,
+                libc::SIGFPE,
+                floating_point_code(state.mxcsr),
+                address,
+            );
         }
     }
     true
@@ -307,8 +367,16 @@ fn floating_point_code(mxcsr: u32) -> i32 {
 }
 
 /// Queues a signal to this thread as the CPU's exception would have raised it.
-/// It comes when the handler returns, at the instruction.
-fn raise(signal: i32, code: i32, address: u64) {
+/// It comes when the handler returns, at the instruction. A thread that blocks
+/// the signal dies of it, as it would of the CPU's own exception
+/// (kernel/signal.c, `force_sig_info_to_task`).
+fn raise(context: &mut libc::ucontext_t, signal: i32, code: i32, address: u64) {
+    let mask = mask_of(&mut context.uc_sigmask);
+    let bit = 1u64 << (signal.unsigned_abs() - 1);
+    if *mask & bit != 0 {
+        sys::set_default(signal);
+        *mask &= !bit;
+    }
     let mut info = [0u32; size_of::<libc::siginfo_t>() / 4];
     // si_signo, si_errno, si_code, padding, si_addr
     // (include/uapi/asm-generic/siginfo.h).
@@ -323,6 +391,12 @@ fn raise(signal: i32, code: i32, address: u64) {
     // Not here and now, inside this handler, but when it returns.
     sys::block(signal);
     sys::queue_to_self(signal, &info);
+}
+
+/// The first 64 signals of a mask, all there are: the kernel's own `sigset_t`.
+fn mask_of(set: &mut libc::sigset_t) -> &mut u64 {
+    // SAFETY: libc's sigset_t is an array of unsigned long, longer than this.
+    unsafe { &mut *core::ptr::from_mut(set).cast::<u64>() }
 }
 
 /// FS and GS base, asked for only if the instruction has such a prefix.
@@ -371,16 +445,32 @@ fn pass_on(index: usize, signal: i32, info: *mut libc::siginfo_t, context: *mut 
     let Some(previous) = (unsafe { previous.as_ref() }) else {
         return sys::set_default(signal);
     };
+    // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
+    let (was_sent, interrupted) = unsafe {
+        (
+            (*info).si_code <= 0,
+            &mut *context.cast::<libc::ucontext_t>(),
+        )
+    };
+    if !matches!(previous.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) {
+        // The mask that the kernel would have set for that handler.
+        let mut own = previous.sa_mask;
+        let mut mask = *mask_of(&mut interrupted.uc_sigmask) | *mask_of(&mut own);
+        if previous.sa_flags & libc::SA_NODEFER == 0 {
+            mask |= 1 << (signal.unsigned_abs() - 1);
+        }
+        sys::set_mask(mask);
+    }
     match previous.sa_sigaction {
         // The instruction runs again and the default action takes place. The
         // kernel treats an ignored synchronous signal like the default, too.
+        libc::SIG_IGN if was_sent => {}
         libc::SIG_DFL | libc::SIG_IGN => {
             sys::set_default(signal);
             // A signal that somebody sent does not come again by itself.
-            // SAFETY: the kernel passes a siginfo to a handler with SA_SIGINFO.
-            let info = unsafe { &*info };
-            if info.si_code <= 0 {
-                sys::queue_to_self(signal, info);
+            if was_sent {
+                // SAFETY: as above.
+                sys::queue_to_self(signal, unsafe { &*info });
             }
         }
         handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {

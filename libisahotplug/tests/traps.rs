@@ -22,7 +22,7 @@ fn run(case: &str, test: &str) -> Option<Output> {
         skip(test, "no qemu-x86_64");
         return None;
     };
-    Some(command.arg(case).output().unwrap())
+    Some(command.arg(case).output().expect("qemu-x86_64 starts"))
 }
 
 fn succeeds(case: &str, test: &str) {
@@ -52,8 +52,22 @@ cases! {
     ud2_goes_to_the_handler_that_was_there_before: succeeds("chain");
     signals_and_an_alternate_stack_do_not_disturb: succeeds("stack");
     an_alternate_stack_of_8_kib_is_enough: succeeds("small");
+    the_programs_handler_runs_with_the_mask_it_asked_for: succeeds("mask");
+    an_ignored_signal_that_is_sent_stays_ignored: succeeds("ignored");
+    a_sigill_that_is_sent_loses_no_feature: succeeds("sent");
+    a_child_of_a_fork_emulates_and_the_parent_goes_on: succeeds("fork");
     ud2_kills_as_ever: dies_of(libc::SIGILL, "die-ud2");
     a_null_pointer_kills_as_ever: dies_of(libc::SIGSEGV, "die-null");
     an_emulated_null_pointer_kills_the_same_way: dies_of(libc::SIGSEGV, "die-emulated");
     a_signal_that_was_sent_kills_as_ever: dies_of(libc::SIGSEGV, "die-raise");
+}
+
+/// On a CPU that has the instruction, so that only the signal could be at fault.
+#[test]
+fn a_sigill_that_is_sent_emulates_nothing() {
+    if !isa::detect().contains(isa::Feature::Avx2) {
+        return skip("a_sigill_that_is_sent_emulates_nothing", "this CPU lacks AVX2");
+    }
+    let output = PROGRAM.here().arg("sent-here").output().unwrap();
+    assert_eq!(stdout(&output), "ok\n");
 }

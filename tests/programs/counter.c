@@ -1,13 +1,25 @@
-/* Prints 1, 2, 3, … a line each, as fast as it is read, up to the number on
- * the command line. */
+/* Prints 1, 2, 3, … a line each, as fast as it is read, until SIGTERM; then
+ * "last N" with the last number, and ends with status 0. */
+#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-int main(int argc, char **argv)
+static volatile sig_atomic_t stop;
+
+static void on_term(int signal)
 {
-    long last = argc == 2 ? atol(argv[1]) : 0;
-    for (long number = 1; number <= last; number++)
-        if (printf("%ld\n", number) < 0)
+    (void)signal;
+    stop = 1;
+}
+
+int main(void)
+{
+    /* A write that is waiting goes on afterwards: no number is lost to the signal. */
+    struct sigaction action = { .sa_handler = on_term, .sa_flags = SA_RESTART };
+    if (sigaction(SIGTERM, &action, NULL) != 0)
+        return 1;
+    long number = 0;
+    while (!stop)
+        if (printf("%ld\n", ++number) < 0)
             return 1;
-    return 0;
+    return printf("last %ld\n", number) < 0 || fflush(stdout) != 0;
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use crate::error::{Doing, HarnessError, Result};
 use crate::guest::Output;
 use crate::port::Line;
+use crate::watched::Watched;
 use crate::wire::{Status, Stream};
 
 /// How long a program that was told to end may take.
@@ -32,8 +33,7 @@ pub(crate) struct Daemon {
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
+    state: Watched<State>,
     log: Mutex<File>,
 }
 
@@ -54,8 +54,7 @@ impl Daemon {
             .stderr(Stdio::piped());
         let mut child = crate::spawn::spawn(command).doing(|| format!("starting {name}"))?;
         let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            changed: Condvar::new(),
+            state: Watched::default(),
             log: Mutex::new(file),
         });
         if let Some(stdout) = child.stdout.take() {
@@ -77,7 +76,7 @@ impl Daemon {
     }
 
     pub(crate) fn lines(&self) -> Vec<Line> {
-        self.shared.lock().lines.clone()
+        self.shared.state.lock().lines.clone()
     }
 
     /// Waits for the next line that passes the test; those before it are not
@@ -87,37 +86,31 @@ impl Daemon {
         mut accept: impl FnMut(&str) -> bool,
         within: Duration,
     ) -> Result<Line> {
-        let deadline = Instant::now() + within;
         let mut read = self.read;
-        let mut state = self.shared.lock();
-        loop {
+        let found = self.shared.state.wait(within, |state| {
             while let Some(line) = state.lines.get(read) {
                 read += 1;
                 if accept(&line.text) {
-                    let line = line.clone();
-                    drop(state);
-                    self.read = read;
-                    return Ok(line);
+                    return Some(Some(line.clone()));
                 }
             }
-            let last = || {
-                state
-                    .lines
-                    .last()
-                    .map(|line| line.text.clone())
-                    .unwrap_or_default()
-            };
-            let now = Instant::now();
-            if state.closed == 2 || now >= deadline {
-                let what = format!("a line of {}; the last was {:?}", self.name, last());
-                return Err(HarnessError::Timeout {
-                    what,
-                    after: within,
-                });
-            }
-            let waited = self.shared.changed.wait_timeout(state, deadline - now);
-            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            // Of a program that has ended no other line will come.
+            (state.closed == 2).then_some(None)
+        });
+        if let Some(line) = found.flatten() {
+            self.read = read;
+            return Ok(line);
         }
+        let lines = self.lines();
+        let last = lines.last().map(|line| line.text.as_str());
+        Err(HarnessError::Timeout {
+            what: format!(
+                "a line of {}; the last was {:?}",
+                self.name,
+                last.unwrap_or_default()
+            ),
+            after: within,
+        })
     }
 
     /// Ends it by SIGKILL.
@@ -142,29 +135,20 @@ impl Daemon {
 
     /// Waits until both streams ended, which they do with the program.
     fn wait_closed(&self) -> Result<()> {
-        let waited = self
-            .shared
-            .changed
-            .wait_timeout_while(self.shared.lock(), END, |state| state.closed < 2);
-        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        drop(state);
-        if timeout.timed_out() {
-            let what = format!("{} to end", self.name);
-            return Err(HarnessError::Timeout { what, after: END });
-        }
-        Ok(())
+        let closed = |state: &mut State| (state.closed == 2).then_some(());
+        self.shared
+            .state
+            .wait(END, closed)
+            .ok_or_else(|| HarnessError::Timeout {
+                what: format!("{} to end", self.name),
+                after: END,
+            })
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.kill();
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -199,15 +183,11 @@ fn read_in_background(shared: &Arc<Shared>, stream: Stream, pipe: impl Read + Se
                 let mut log = shared.log.lock().unwrap_or_else(PoisonError::into_inner);
                 let _ = writeln!(log, "{text}");
             }
-            shared.lock().lines.push(Line {
-                at: Instant::now(),
-                stream,
-                text,
-            });
-            shared.changed.notify_all();
+            let at = Instant::now();
+            let line = Line { at, stream, text };
+            shared.state.change(|state| state.lines.push(line));
         }
-        shared.lock().closed += 1;
-        shared.changed.notify_all();
+        shared.state.change(|state| state.closed += 1);
     });
 }
 

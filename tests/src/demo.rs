@@ -74,23 +74,31 @@ impl GuestImage {
     /// # Errors
     /// [`HarnessError::Tool`] with the compiler's words.
     pub fn linked_c(self, path: &str, source: &Path) -> Result<Self> {
-        let sdk = sdk()?;
-        let folder = sdk.to_string_lossy();
-        let program = compiled_c(
-            source,
-            &[
-                "-O2",
-                "-std=gnu11",
-                "-Wextra",
-                "-Werror",
-                "-pthread",
-                &format!("-I{folder}"),
-                &format!("-L{folder}"),
-                "-lisahotplug",
-            ],
-        )?;
+        let (program, sdk) = linked_c(source)?;
         Ok(self.library_dir(&sdk).program(path, &program))
     }
+}
+
+/// Compiles a C program that is linked with libisahotplug. Returns it and the
+/// folder with the library.
+///
+/// # Errors
+/// [`HarnessError::Tool`] with the compiler's words.
+pub fn linked_c(source: &Path) -> Result<(PathBuf, PathBuf)> {
+    let sdk = sdk()?;
+    let folder = sdk.to_string_lossy();
+    let arguments = [
+        "-O2",
+        "-std=gnu11",
+        "-Wextra",
+        "-Werror",
+        "-pthread",
+        &format!("-I{folder}"),
+        &format!("-L{folder}"),
+        "-lisahotplug",
+    ];
+    let program = compiled_c(source, &arguments)?;
+    Ok((program, sdk))
 }
 
 /// The project's root.

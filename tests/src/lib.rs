@@ -50,10 +50,11 @@ mod snapshot;
 mod spawn;
 pub mod story;
 mod vm;
+mod watched;
 
 pub use agent::Agent;
 pub use cpu::CpuModel;
-pub use demo::{Called, Demo, Tick};
+pub use demo::{Called, Demo, Tick, linked_c};
 pub use error::{HarnessError, Result};
 pub use guest::{Guest, GuestProcess, Output};
 pub use host::Host;

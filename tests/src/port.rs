@@ -11,11 +11,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::{Doing, HarnessError, Result};
+use crate::watched::Watched;
 use crate::wire::{FrameReader, Report, Request, Status, Stream};
 
 /// How long PID 1 may take for an answer.
@@ -32,8 +33,7 @@ pub(crate) struct Port {
 /// What the reading thread and everybody who waits share.
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
+    state: Watched<State>,
 }
 
 #[derive(Debug, Default)]
@@ -96,7 +96,7 @@ impl Port {
         let reader = socket
             .try_clone()
             .doing(|| "sharing the harness socket".into())?;
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         if self.next.send(reader).is_err() {
             return Err(HarnessError::QemuEnded(
                 "the harness port's stream is broken".into(),
@@ -172,11 +172,18 @@ impl Port {
     }
 
     pub(crate) fn with_process<T>(&self, number: u64, look: impl FnOnce(&Process) -> T) -> T {
-        look(self.shared.lock().processes.entry(number).or_default())
+        look(
+            self.shared
+                .state
+                .lock()
+                .processes
+                .entry(number)
+                .or_default(),
+        )
     }
 
     pub(crate) fn living(&self) -> Living {
-        let state = self.shared.lock();
+        let state = self.shared.state.lock();
         let living = state
             .processes
             .iter()
@@ -186,24 +193,23 @@ impl Port {
 
     /// The guest is again as it was when these processes lived.
     pub(crate) fn revert(&self, living: &Living) {
-        let mut state = self.shared.lock();
-        for (number, process) in &mut state.processes {
-            if living.0.contains(number) {
-                process.ended = None;
-                process.partial.clear();
-            } else if process.ended.is_none() {
-                process.reverted = true;
+        self.shared.state.change(|state| {
+            for (number, process) in &mut state.processes {
+                if living.0.contains(number) {
+                    process.ended = None;
+                    process.partial.clear();
+                } else if process.ended.is_none() {
+                    process.reverted = true;
+                }
             }
-        }
-        drop(state);
-        self.shared.changed.notify_all();
+        });
     }
 }
 
 impl Drop for Port {
     /// Ends the reading thread.
     fn drop(&mut self) {
-        if let Some(socket) = self.shared.lock().socket.take() {
+        if let Some(socket) = self.shared.state.lock().socket.take() {
             let _ = socket.shutdown(Shutdown::Both);
         }
     }
@@ -217,7 +223,7 @@ impl Held<'_> {
     pub(crate) fn request(&self, request: &Request) -> Result<(u64, u32)> {
         let shared = &self.0.shared;
         let number = {
-            let mut state = shared.lock();
+            let mut state = shared.state.lock();
             state.last_request += 1;
             let number = state.last_request;
             if let Request::Spawn { .. } = request {
@@ -248,41 +254,30 @@ impl Held<'_> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.shared.lock().held = false;
-        self.0.shared.changed.notify_all();
+        self.0.shared.state.change(|state| state.held = false);
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+    /// Waits until `look` finds something in the state.
     fn wait<T>(
         &self,
         within: Duration,
         mut look: impl FnMut(&mut State) -> Option<Result<T>>,
         what: impl FnOnce() -> String,
     ) -> Result<T> {
-        let deadline = Instant::now() + within;
-        let mut state = self.lock();
-        loop {
-            if let Some(found) = look(&mut state) {
-                return found;
-            }
-            if let Some(why) = &state.broken {
-                return Err(HarnessError::QemuEnded(why.clone()));
-            }
-            let now = Instant::now();
-            if now >= deadline {
-                return Err(HarnessError::Timeout {
-                    what: what(),
-                    after: within,
-                });
-            }
-            let waited = self.changed.wait_timeout(state, deadline - now);
-            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        }
+        let found = self.state.wait(within, |state| {
+            look(state).or_else(|| {
+                let why = state.broken.clone()?;
+                Some(Err(HarnessError::QemuEnded(why)))
+            })
+        });
+        found.unwrap_or_else(|| {
+            Err(HarnessError::Timeout {
+                what: what(),
+                after: within,
+            })
+        })
     }
 
     /// Reads one socket after the other into one stream of frames.
@@ -308,41 +303,42 @@ impl Shared {
 
     fn take(&self, frames: &mut FrameReader) -> Result<()> {
         let at = Instant::now();
-        let mut state = self.lock();
-        while let Some(body) = frames.next_frame()? {
-            match Report::decode(&body)? {
-                Report::Ready => state.ready = true,
-                Report::Done { request, value } => {
-                    state.answers.insert(request, Ok(value));
-                }
-                Report::Failed { request, why } => {
-                    let why = String::from_utf8_lossy(&why).into_owned();
-                    state.answers.insert(request, Err(why));
-                }
-                Report::Output {
-                    process,
-                    stream,
-                    bytes,
-                } => {
-                    state
-                        .processes
-                        .entry(process)
-                        .or_default()
-                        .wrote(at, stream, &bytes);
-                }
-                Report::Ended { process, status } => {
-                    state.processes.entry(process).or_default().end(at, status);
-                }
+        self.state.change(|state| {
+            while let Some(body) = frames.next_frame()? {
+                state.hear(at, Report::decode(&body)?);
             }
-        }
-        drop(state);
-        self.changed.notify_all();
-        Ok(())
+            Ok(())
+        })
     }
 
     fn break_off(&self, why: String) {
-        self.lock().broken = Some(why);
-        self.changed.notify_all();
+        self.state.change(|state| state.broken = Some(why));
+    }
+}
+
+impl State {
+    fn hear(&mut self, at: Instant, report: Report) {
+        match report {
+            Report::Ready => self.ready = true,
+            Report::Done { request, value } => {
+                self.answers.insert(request, Ok(value));
+            }
+            Report::Failed { request, why } => {
+                let why = String::from_utf8_lossy(&why).into_owned();
+                self.answers.insert(request, Err(why));
+            }
+            Report::Output {
+                process,
+                stream,
+                bytes,
+            } => {
+                let process = self.processes.entry(process).or_default();
+                process.wrote(at, stream, &bytes);
+            }
+            Report::Ended { process, status } => {
+                self.processes.entry(process).or_default().end(at, status);
+            }
+        }
     }
 }
 

@@ -5,13 +5,14 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::error::{Doing, HarnessError, Result};
+use crate::watched::Watched;
 
 /// How long QEMU may take for an answer to a command.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -40,8 +41,7 @@ pub struct Mark(usize);
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
+    state: Watched<State>,
     log: Mutex<File>,
 }
 
@@ -59,8 +59,7 @@ impl Qmp {
     pub(crate) fn new(stream: UnixStream, log: &Path) -> Result<Self> {
         let log = File::create(log).doing(|| format!("making {}", log.display()))?;
         let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            changed: Condvar::new(),
+            state: Watched::default(),
             log: Mutex::new(log),
         });
         let reader = stream.try_clone().doing(|| "sharing a QMP socket".into())?;
@@ -80,7 +79,7 @@ impl Qmp {
     /// [`HarnessError::Qmp`] when QEMU refuses, [`HarnessError::QemuEnded`] when it is gone.
     pub fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
         let id = {
-            let mut state = self.shared.lock();
+            let mut state = self.shared.state.lock();
             state.next_id += 1;
             state.next_id
         };
@@ -113,7 +112,7 @@ impl Qmp {
     /// The present end of the list of events.
     #[must_use]
     pub fn mark(&self) -> Mark {
-        Mark(self.shared.lock().events.len())
+        Mark(self.shared.state.lock().events.len())
     }
 
     /// Waits for an event after `since` that has this name and passes the test.
@@ -146,6 +145,7 @@ impl Qmp {
     #[must_use]
     pub fn events_since(&self, since: Mark) -> Vec<Event> {
         self.shared
+            .state
             .lock()
             .events
             .get(since.0..)
@@ -182,10 +182,6 @@ impl Drop for Qmp {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn write_log(&self, direction: &str, line: &str) {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = writeln!(log, "{direction} {line}");
@@ -198,23 +194,17 @@ impl Shared {
             let Ok(mut message) = serde_json::from_str::<Value>(&line) else {
                 continue;
             };
-            let mut state = self.lock();
+            let at = Instant::now();
             if let Some(name) = message["event"].as_str() {
                 let name = name.to_owned();
                 let data = message["data"].take();
-                state.events.push(Event {
-                    at: Instant::now(),
-                    name,
-                    data,
-                });
+                let event = Event { at, name, data };
+                self.state.change(|state| state.events.push(event));
             } else if let Some(id) = message["id"].as_u64() {
-                state.answers.insert(id, message);
+                self.state.change(|state| state.answers.insert(id, message));
             }
-            drop(state);
-            self.changed.notify_all();
         }
-        self.lock().closed = true;
-        self.changed.notify_all();
+        self.state.change(|state| state.closed = true);
     }
 
     /// Waits until `look` finds something in the state.
@@ -224,27 +214,22 @@ impl Shared {
         mut look: impl FnMut(&mut State) -> Option<T>,
         what: impl FnOnce() -> String,
     ) -> Result<T> {
-        let deadline = Instant::now() + within;
-        let mut state = self.lock();
-        loop {
-            if let Some(found) = look(&mut state) {
-                return Ok(found);
-            }
-            if state.closed {
-                return Err(HarnessError::QemuEnded(format!(
-                    "while waiting for {}",
-                    what()
-                )));
-            }
-            let now = Instant::now();
-            if now >= deadline {
-                return Err(HarnessError::Timeout {
-                    what: what(),
-                    after: within,
-                });
-            }
-            let waited = self.changed.wait_timeout(state, deadline - now);
-            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let found = self
+            .state
+            .wait(within, |state| match (look(state), state.closed) {
+                (None, false) => None,
+                (found, _) => Some(found),
+            });
+        match found {
+            Some(Some(found)) => Ok(found),
+            Some(None) => Err(HarnessError::QemuEnded(format!(
+                "while waiting for {}",
+                what()
+            ))),
+            None => Err(HarnessError::Timeout {
+                what: what(),
+                after: within,
+            }),
         }
     }
 }

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use isahotplug_tests::{
-    CpuModel, GuestImage, HarnessError, Hold, Host, Output, Result, compiled, must_fail,
+    CpuModel, Guest, GuestImage, GuestProcess, HarnessError, Hold, Host, Result, compiled,
+    must_fail,
 };
 
 const SOON: Duration = Duration::from_secs(60);
 const SIGILL: u32 = 4;
+const SIGTERM: u32 = 15;
 
 fn host_a() -> Result<Host> {
     Host::new("A", CpuModel::max())
@@ -26,39 +28,46 @@ fn with_programs() -> Result<GuestImage> {
         .program("/bin/probe", &compiled("probe")?))
 }
 
-/// Checks that `counter` printed every number once, in order.
-fn assert_counted(output: &Output, last: usize) {
-    assert!(output.success(), "{output:?}");
-    let mut expected = 1;
-    for line in output.stdout.lines() {
-        assert_eq!(
-            line,
-            expected.to_string(),
-            "lost or torn at line {expected}"
-        );
-        expected += 1;
+/// Starts `counter`, and waits until it counts.
+fn counting(guest: &Guest) -> Result<GuestProcess> {
+    let mut counter = guest.spawn("counter", &[])?;
+    counter.wait_for_line(|line| line == "1000", SOON)?;
+    Ok(counter)
+}
+
+/// Tells `counter` to end, and checks that it printed every number once, in
+/// order, up to the one that it says was its last.
+fn assert_counted(counter: &GuestProcess) -> Result<()> {
+    counter.kill(SIGTERM)?;
+    let output = counter.wait(SOON)?;
+    assert!(
+        output.success() && output.stderr.is_empty(),
+        "{}: {}",
+        output.status,
+        output.stderr
+    );
+    let mut lines = output.stdout.lines();
+    let last = lines.next_back().unwrap_or_default();
+    let mut count = 0;
+    for line in lines {
+        count += 1;
+        assert_eq!(line, count.to_string(), "lost or torn at line {count}");
     }
-    assert_eq!(expected - 1, last);
+    assert_eq!(last, format!("last {count}"));
+    Ok(())
 }
 
 #[test]
 fn a_running_process_loses_no_line_to_moves() -> Result<()> {
-    const LAST: usize = 2_000_000;
     let (host_a, host_b) = (host_a()?, host_b()?);
     let guest = host_a.boot(&with_programs()?)?;
-    let mut counter = guest.spawn("counter", &[&LAST.to_string()])?;
-    counter.wait_for_line(|line| line == "1000", SOON)?;
+    let counter = counting(&guest)?;
     for host in [&host_b, &host_a, &host_b] {
         let moved = guest.migrate_to(host)?;
-        assert!(
-            counter.status().is_none(),
-            "the counter has to outlast the moves"
-        );
         assert!(moved.downtime < Duration::from_secs(5), "{moved:?}");
         assert_eq!(guest.host().name(), host.name());
     }
-    assert_counted(&counter.wait(SOON)?, LAST);
-    Ok(())
+    assert_counted(&counter)
 }
 
 #[test]
@@ -109,23 +118,21 @@ fn a_migration_held_while_it_copies_can_be_finished() -> Result<()> {
     let (host_a, host_b) = (host_a()?, host_b()?);
     let guest = host_a.boot(&with_programs()?)?;
     let migration = guest.start_migration(&host_b, Hold::Copying)?;
-    let counter = guest.spawn("counter", &["100000"])?;
+    let counter = counting(&guest)?;
     migration.finish()?;
-    assert_counted(&counter.wait(SOON)?, 100_000);
-    Ok(())
+    assert_counted(&counter)
 }
 
 #[test]
 fn a_migration_held_at_the_switch_over_can_be_finished_or_cancelled() -> Result<()> {
     let (host_a, host_b) = (host_a()?, host_b()?);
     let guest = host_a.boot(&with_programs()?)?;
-    let counter = guest.spawn("counter", &["1000000"])?;
+    let counter = counting(&guest)?;
     guest.start_migration(&host_b, Hold::SwitchOver)?.cancel()?;
     assert_eq!(guest.host().name(), "A");
     guest.start_migration(&host_b, Hold::SwitchOver)?.finish()?;
     assert_eq!(guest.host().name(), "B");
-    assert_counted(&counter.wait(SOON)?, 1_000_000);
-    Ok(())
+    assert_counted(&counter)
 }
 
 #[test]

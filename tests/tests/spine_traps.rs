@@ -12,7 +12,10 @@ fn faults_of_emulated_instructions_look_like_the_cpus_own() -> Result<()> {
     let source =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../libisahotplug/tests/programs/traps.c");
     let guest = host.boot(&GuestImage::minimal().linked_c("/bin/traps", &source)?)?;
-    for case in ["load", "store", "bus", "float", "chain", "stack", "small"] {
+    for case in [
+        "load", "store", "bus", "float", "chain", "stack", "small", "mask", "ignored", "sent",
+        "fork",
+    ] {
         let output = guest.run("traps", &[case])?;
         assert!(
             output.success() && output.stdout == "ok\n",
@@ -20,6 +23,7 @@ fn faults_of_emulated_instructions_look_like_the_cpus_own() -> Result<()> {
         );
     }
     const SIGILL: u32 = 4;
+    const SIGFPE: u32 = 8;
     const SIGSEGV: u32 = 11;
     let deaths = [
         ("ud2", SIGILL),
@@ -27,6 +31,7 @@ fn faults_of_emulated_instructions_look_like_the_cpus_own() -> Result<()> {
         ("emulated", SIGSEGV),
         ("raise", SIGSEGV),
         ("small", SIGSEGV),
+        ("blocked", SIGFPE),
     ];
     for (how, signal) in deaths {
         let output = guest.run("traps", &[&format!("die-{how}")])?;

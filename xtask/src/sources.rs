@@ -32,29 +32,52 @@ pub(crate) fn backports(release: &str) -> Option<String> {
 /// Derives from the one-line format: `deb [option=value …] URI SUITE COMPONENT…`.
 fn from_lines(text: &str, release: &str) -> Option<String> {
     text.lines().find_map(|line| {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        let rest = line.strip_prefix("deb ")?.trim_start();
+        let line = line.split('#').next().unwrap_or_default();
+        let (kind, rest) = line.trim().split_once(char::is_whitespace)?;
+        let rest = rest.trim_start();
         let (options, rest) = match rest.strip_prefix('[') {
             Some(rest) => rest.split_once(']')?,
             None => ("", rest),
         };
         let mut words = rest.split_whitespace();
         let (uri, suite) = (words.next()?, words.next()?);
-        if suite != release || !words.any(|component| component == "main") {
+        if kind != "deb" || suite != release || !words.any(|component| component == "main") {
             return None;
         }
-        let fields = options.split_whitespace().filter_map(|option| {
-            let (name, value) = option.split_once('=')?;
-            let name = match name {
-                "signed-by" => "Signed-By",
-                "arch" => "Architectures",
-                "trusted" => "Trusted",
-                _ => return None,
-            };
-            Some(format!("{name}: {}\n", value.replace(',', " ")))
-        });
+        let fields = options.split_whitespace().filter_map(field_of_option);
         Some(stanza(uri, release, &fields.collect::<String>()))
     })
+}
+
+/// An option of the one-line format, `name=value`, as a field of a stanza.
+/// Names that differ are those of sources.list(5); the others differ in
+/// their case only, which does not count.
+fn field_of_option(option: &str) -> Option<String> {
+    let (name, value) = option.split_once('=')?;
+    let (name, suffix) = match (name.strip_suffix('+'), name.strip_suffix('-')) {
+        (Some(name), _) => (name, "-Add"),
+        (_, Some(name)) => (name, "-Remove"),
+        _ => (name, ""),
+    };
+    let name = match name {
+        "arch" => "Architectures".to_owned(),
+        "lang" => "Languages".to_owned(),
+        "target" => "Targets".to_owned(),
+        other => capitalized(other),
+    };
+    Some(format!("{name}{suffix}: {}\n", value.replace(',', " ")))
+}
+
+/// `check-valid-until` as `Check-Valid-Until`.
+fn capitalized(name: &str) -> String {
+    let mut at_start = true;
+    name.chars()
+        .map(|c| {
+            let c = if at_start { c.to_ascii_uppercase() } else { c };
+            at_start = c == '-';
+            c
+        })
+        .collect()
 }
 
 /// Derives from the format of stanzas with fields (deb822).
@@ -75,17 +98,23 @@ fn from_stanzas(text: &str, release: &str) -> Option<String> {
             {
                 return None;
             }
-            let kept = ["Signed-By", "Architectures", "Trusted"]
-                .iter()
-                .filter_map(|name| {
-                    let value = field(name)?;
-                    // A key may stand here itself, over several lines.
-                    let gap = if value.starts_with('\n') { "" } else { " " };
-                    Some(format!("{name}:{gap}{value}\n"))
-                });
+            let names = stanza_lines.iter().filter_map(|line| {
+                let (name, _) = line.split_once(':')?;
+                let own = OWN_FIELDS.iter().any(|own| own.eq_ignore_ascii_case(name));
+                (!own && !name.starts_with([' ', '\t'])).then_some(name)
+            });
+            let kept = names.filter_map(|name| {
+                let value = field(name)?;
+                // A key may stand here itself, over several lines.
+                let gap = if value.starts_with('\n') { "" } else { " " };
+                Some(format!("{name}:{gap}{value}\n"))
+            });
             Some(stanza(&field("URIs")?, release, &kept.collect::<String>()))
         })
 }
+
+/// The fields that a derived stanza has of its own, or need not repeat.
+const OWN_FIELDS: [&str; 5] = ["Types", "URIs", "Suites", "Components", "Enabled"];
 
 /// The value of a field with its continuation lines.
 fn field(stanza: &[&str], name: &str) -> Option<String> {
@@ -150,6 +179,46 @@ mod tests {
         assert_eq!(
             from_lines("deb http://m.example bookworm-updates main", "bookworm"),
             None
+        );
+    }
+
+    #[test]
+    fn all_options_of_a_line_are_kept() {
+        let text = "deb [ check-valid-until=no signed-by=/a.gpg,/b.gpg arch+=arm64 \
+                    arch-=i386 lang=de,en by-hash=force ] u bookworm main";
+        assert_eq!(
+            from_lines(text, "bookworm").unwrap(),
+            "Types: deb\nURIs: u\nSuites: bookworm-backports\nComponents: main\n\
+             Check-Valid-Until: no\nSigned-By: /a.gpg /b.gpg\nArchitectures-Add: arm64\n\
+             Architectures-Remove: i386\nLanguages: de en\nBy-Hash: force\n"
+        );
+    }
+
+    #[test]
+    fn the_words_of_a_line_are_apart_by_any_white_space() {
+        let derived = |text: &str| from_lines(text, "bookworm");
+        let plain = derived("deb u bookworm main").unwrap();
+        for line in [
+            "\tdeb\tu\tbookworm\tmain",
+            "deb  u \t bookworm  contrib main # a note",
+            "deb-src u bookworm main\ndeb\tu bookworm main",
+        ] {
+            assert_eq!(derived(line).as_ref(), Some(&plain), "{line:?}");
+        }
+        let with_option = derived("deb\t[trusted=yes]\tu\tbookworm\tmain").unwrap();
+        assert_eq!(with_option, plain + "Trusted: yes\n");
+        assert_eq!(derived("deb-src\tu bookworm main"), None);
+        assert_eq!(derived("deb\tu bookworm contrib"), None);
+    }
+
+    #[test]
+    fn all_fields_of_a_stanza_are_kept() {
+        let text = "types: deb\nURIs: u\nSuites: bookworm\nComponents: main\n\
+                    Enabled: yes\nCheck-Valid-Until: no\nSigned-By: /k.gpg\n";
+        assert_eq!(
+            from_stanzas(text, "bookworm").unwrap(),
+            "Types: deb\nURIs: u\nSuites: bookworm-backports\nComponents: main\n\
+             Check-Valid-Until: no\nSigned-By: /k.gpg\n"
         );
     }
 }

@@ -90,6 +90,13 @@ pub enum ToProcess {
     },
     /// The answer to [`FromProcess::Status`].
     Status(Report),
+    /// The answer to a [`FromProcess::Trapped`] whose features every CPU
+    /// executes by now.
+    Present {
+        /// What was tried and found.
+        #[serde(with = "wire_set")]
+        features: FeatureSet,
+    },
 }
 
 /// How things stand in the guest.

@@ -829,6 +829,9 @@ fn golden_bytes() {
             reason: Text::new("no").unwrap(),
         },
         ToProcess::Status(report),
+        ToProcess::Present {
+            features: available,
+        },
     ];
     let packet = |direction: &str, bytes: Vec<u8>| format!("{direction} {}\n", hex(bytes));
     let found: String = [found]

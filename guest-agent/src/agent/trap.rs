@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use isa::FeatureSet;
 use protocol::Moment;
+use protocol::local::ToProcess;
 use tracing::Level;
 
 use super::{Agent, WRONG_LINES, named};
@@ -124,6 +125,11 @@ impl Agent {
             let Some(client) = self.clients.get_mut(id) else {
                 continue;
             };
+            if absent.is_empty() {
+                // The guest has moved on: what trapped works again. A process
+                // that does not listen goes on without it.
+                let _unheard = client.send(&ToProcess::Present { features });
+            }
             client.false_traps = if absent.is_empty() {
                 client.false_traps + 1
             } else {

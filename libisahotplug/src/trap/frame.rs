@@ -223,7 +223,6 @@ impl<'a> Frame<'a> {
     }
 
     fn load_bytes(&self, at: usize, to: &mut [u8]) {
-        debug_assert!(at + to.len() <= self.size);
         // SAFETY: every caller stays within the legacy area, the header, or a
         // component that `component` has checked against the image's size.
         unsafe {
@@ -234,7 +233,6 @@ impl<'a> Frame<'a> {
     }
 
     fn store_bytes(&mut self, at: usize, from: &[u8]) {
-        debug_assert!(at + from.len() <= self.size);
         // SAFETY: as in `load_bytes`.
         unsafe {
             self.image

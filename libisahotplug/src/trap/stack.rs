@@ -85,6 +85,11 @@ pub(super) fn call(work: Work, argument: *mut c_void) {
     TAKEN.fetch_and(!(1 << index), Ordering::Release);
 }
 
+/// In the child of a fork no other thread has one.
+pub(super) fn forked() {
+    TAKEN.store(!0 << COUNT, Ordering::SeqCst);
+}
+
 fn claim() -> u32 {
     loop {
         let taken = TAKEN.load(Ordering::Relaxed);

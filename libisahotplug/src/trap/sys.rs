@@ -83,6 +83,21 @@ pub(super) fn block(signal: i32) {
     }
 }
 
+/// Sets the thread's mask.
+pub(super) fn set_mask(mask: u64) {
+    // SAFETY: rt_sigprocmask(2) reads 8 bytes from a local.
+    unsafe {
+        let set = (&raw const mask).expose_provenance() as u64;
+        syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK.unsigned_abs().into(),
+            set,
+            0,
+            8,
+        );
+    }
+}
+
 /// Queues `signal` with `info` to the calling thread (rt_tgsigqueueinfo(2));
 /// it is delivered as soon as it is not blocked.
 pub(super) fn queue_to_self(signal: i32, info: &libc::siginfo_t) {

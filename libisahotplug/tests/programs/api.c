@@ -36,6 +36,17 @@ static int32_t on_event(void *userdata, const isahp_event *event)
     EXPECT(isahp_register(&registration, &other), ISAHP_OK);
     EXPECT(isahp_unregister(other), ISAHP_OK);
     EXPECT(isahp_unregister(own_handle), ISAHP_OK);
+    char state[64];
+    EXPECT(isahp_state(state, sizeof state), ISAHP_OK);
+    int32_t fd;
+    EXPECT(isahp_fd(&fd), ISAHP_OK);
+    isahp_slot slot = ISAHP_SLOT_INITIALIZER;
+    const isahp_variant variants[] = { { (isahp_function)abort, NULL } };
+    EXPECT(isahp_slot_init(&slot, variants, 1), ISAHP_OK);
+    EXPECT(isahp_slot_checked(&slot) == (isahp_function)abort, 1);
+    EXPECT(isahp_slot_release(&slot), ISAHP_OK);
+    EXPECT(isahp_init(NULL), ISAHP_OK);
+    EXPECT(isahp_generation(), event->generation);
     return ISAHP_OK;
 }
 
@@ -128,6 +139,8 @@ int main(void)
     EXPECT(isahp_slot_init(&slot, silent, 2), ISAHP_ERROR_SILENT);
     EXPECT(slot.function == NULL, 1);
     EXPECT(isahp_slot_init(&slot, variants, 2), ISAHP_OK);
+    /* Zeroed and initialised again: known, and right again. */
+    slot.function = NULL;
     EXPECT(isahp_slot_init(&slot, variants, 2), ISAHP_OK);
     EXPECT(ISAHP_SLOT_CALL(&slot, int (*)(void))(), 1);
     EXPECT(((int (*)(void))isahp_slot_checked(&slot))(), 1);

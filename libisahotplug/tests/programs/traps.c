@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -284,6 +285,96 @@ static int small_stack(int fault)
     return 0;
 }
 
+/* A SIGSEGV of the program's own reaches its handler as if we were not there. */
+static int own_handler_mask(void)
+{
+    catch(SIGSEGV);
+    start();
+    for (int round = 0; round < 3; round++) {
+        if (sigsetjmp(back, 0) == 0) {
+            *(volatile int *)(uintptr_t)(round + 1) = 1;
+            return fail("no signal");
+        }
+        sigset_t mask;
+        sigprocmask(SIG_SETMASK, NULL, &mask);
+        if (sigismember(&mask, SIGTERM) || sigismember(&mask, SIGUSR1) || !sigismember(&mask, SIGSEGV))
+            return fail("wrong mask in the handler");
+        sigdelset(&mask, SIGSEGV);
+        sigprocmask(SIG_SETMASK, &mask, NULL);
+    }
+    puts("ok");
+    return 0;
+}
+
+static int ignored(void)
+{
+    signal(SIGSEGV, SIG_IGN);
+    signal(SIGILL, SIG_IGN);
+    start();
+    raise(SIGSEGV);
+    raise(SIGILL);
+    int32_t zeros[8] = { 0 };
+    load(zeros);
+    if (emulated() != 1)
+        return fail("not emulated");
+    puts("ok");
+    return 0;
+}
+
+/* kill -ILL while the next instruction happens to be one of ours. */
+static int sent(uint64_t traps)
+{
+    signal(SIGILL, SIG_IGN);
+    start();
+    __asm__ volatile("syscall\n\t"
+                     "vpaddd %%ymm1, %%ymm1, %%ymm0"
+                     : : "a"(62L), "D"((long)getpid()), "S"((long)SIGILL)
+                     : "rcx", "r11", "memory", "xmm0");
+    /* The signal comes at the vpaddd, and has nothing to do with it. */
+    if (emulated() != traps)
+        return fail("emulated for a signal that was sent");
+    puts("ok");
+    return 0;
+}
+
+static int forked(void)
+{
+    isahp_options options = { .size = sizeof options };
+    if (isahp_init(&options) != ISAHP_OK)
+        abort();
+    int32_t lanes[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+    for (int round = 0; round < 20; round++) {
+        pid_t child = fork();
+        if (child == 0) {
+            uint64_t before = emulated();
+            load(lanes);
+            isahp_poll(NULL);
+            isahp_slot slot = ISAHP_SLOT_INITIALIZER;
+            const isahp_variant variants[] = { { (isahp_function)start, NULL } };
+            int bad = emulated() != before + 1 || isahp_slot_init(&slot, variants, 1) != ISAHP_OK
+                      || isahp_slot_release(&slot) != ISAHP_OK;
+            _exit(bad);
+        }
+        int status;
+        load(lanes);
+        if (waitpid(child, &status, 0) != child || status != 0)
+            return fail("the child failed");
+    }
+    puts("ok");
+    return 0;
+}
+
+/* A thread that blocks the signal of its own fault dies of it. */
+static int blocked(void)
+{
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGFPE);
+    sigprocmask(SIG_BLOCK, &mask, NULL);
+    alarm(20);
+    return float_fault();
+}
+
 int main(int argc, char **argv)
 {
     const char *which = argc > 1 ? argv[1] : "";
@@ -299,6 +390,18 @@ int main(int argc, char **argv)
         return chain();
     if (!strcmp(which, "stack"))
         return alternate_stack();
+    if (!strcmp(which, "mask"))
+        return own_handler_mask();
+    if (!strcmp(which, "ignored"))
+        return ignored();
+    if (!strcmp(which, "sent"))
+        return sent(1);
+    if (!strcmp(which, "sent-here"))
+        return sent(0);
+    if (!strcmp(which, "fork"))
+        return forked();
+    if (!strcmp(which, "die-blocked"))
+        return blocked();
     if (!strcmp(which, "small"))
         return small_stack(0);
     if (!strcmp(which, "die-small"))

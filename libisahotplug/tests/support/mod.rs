@@ -1,8 +1,14 @@
 //! Builds C programs against the library as a user would, and runs them on
 //! this CPU or on a lesser one.
 #![allow(dead_code, reason = "each test binary uses its part")]
-#![allow(clippy::allow_attributes, reason = "what is dead differs between the test binaries")]
-#![expect(clippy::unwrap_used, reason = "what fails here fails the test that called it")]
+#![allow(
+    clippy::allow_attributes,
+    reason = "what is dead differs between the test binaries"
+)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "what fails here fails the test that called it"
+)]
 
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;

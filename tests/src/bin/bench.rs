@@ -177,6 +177,10 @@ impl QemuGuestAgent {
         let process = guest.spawn("/usr/sbin/qemu-ga", &["-m", "virtio-serial", "-p", port])?;
         let stream = UnixStream::connect(guest.sockets().qga())
             .map_err(machine::io("connecting to qemu-ga"))?;
+        // Else an agent that died would be waited for without end.
+        stream
+            .set_read_timeout(Some(SOON))
+            .map_err(machine::io("limiting the wait for qemu-ga"))?;
         Ok(Self {
             stream: BufReader::new(stream),
             _process: process,
