@@ -27,7 +27,7 @@
 // isahp_init() has not been called.
 #define ISAHP_ERROR_NOT_INITIALISED -2
 
-// Called from inside a callback where that is not possible.
+// isahp_poll() was called from inside a callback.
 #define ISAHP_ERROR_BUSY -3
 
 // No variant of the slot fits what is available.

@@ -301,7 +301,18 @@ pub unsafe extern "C" fn isahp_init(options: *const isahp_options) -> i32 {
 /// Async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn isahp_version() -> u32 {
-    0x0000_0100
+    const VERSION: u32 = number(env!("CARGO_PKG_VERSION_MAJOR")) << 16
+        | number(env!("CARGO_PKG_VERSION_MINOR")) << 8
+        | number(env!("CARGO_PKG_VERSION_PATCH"));
+    VERSION
+}
+
+/// A decimal number, at compile time.
+const fn number(text: &str) -> u32 {
+    match u32::from_str_radix(text, 10) {
+        Ok(number) => number,
+        Err(_) => panic!("a version consists of numbers"),
+    }
 }
 
 /// A result code in words, as a string that lives for ever.

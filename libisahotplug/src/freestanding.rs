@@ -4,8 +4,10 @@
 //! are IFUNCs bound at start to AVX2 or EVEX variants: the very instructions
 //! whose loss the handler is there for, and a second #UD inside the handler
 //! kills the process. So this object brings its own, for the baseline, and
-//! hides them: they bind every reference within this object and nothing
-//! outside it. A test disassembles the linked object to see that none is left.
+//! hides them: in the shared object they bind every reference within it and
+//! nothing outside it. A test disassembles the linked object to see that none is
+//! left. (Linked statically, or as a Rust library, they serve the whole
+//! executable, which they slow down: they are short, not fast.)
 //!
 //! They must be assembler. Written in Rust, the compiler would recognise the
 //! loops and call the functions they are to replace; and `#[no_mangle]` would

@@ -1,7 +1,6 @@
 //! The dispatch slot for Rust.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dispatch::Variant;
 
@@ -26,7 +25,7 @@ use crate::slots::{self, Function, Target};
 /// Until [`start`](Self::start) the last variant is in force.
 pub struct Slot<F: 'static> {
     variants: &'static [Variant<F>],
-    index: AtomicUsize,
+    slot: dispatch::Slot,
 }
 
 impl<F: Copy> fmt::Debug for Slot<F> {
@@ -46,7 +45,7 @@ impl<F: Copy> Slot<F> {
         assert!(!variants.is_empty(), "a slot needs a variant");
         Self {
             variants,
-            index: AtomicUsize::new(variants.len() - 1),
+            slot: dispatch::Slot::at(variants.len() - 1),
         }
     }
 
@@ -63,7 +62,7 @@ impl<F: Copy> Slot<F> {
             features: variant.features,
         });
         // SAFETY: `self` is static.
-        unsafe { add(Target::Index(&raw const self.index), variants.collect()) }
+        unsafe { add(Target::Slot(&raw const self.slot), variants.collect()) }
     }
 
     /// The variant in force. Async-signal-safe.
@@ -74,7 +73,7 @@ impl<F: Copy> Slot<F> {
 
     /// The index of the variant in force, as declared. Async-signal-safe.
     pub fn index(&self) -> usize {
-        self.index.load(Ordering::Acquire)
+        self.slot.index()
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::cell::UnsafeCell;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dispatch::{Variant, choose};
@@ -21,8 +21,8 @@ use crate::trap::TRAPS;
 pub(crate) enum Target {
     /// A C slot's function pointer.
     Pointer(*const AtomicPtr<()>),
-    /// A Rust slot's index.
-    Index(*const AtomicUsize),
+    /// A Rust slot.
+    Slot(*const dispatch::Slot),
 }
 
 // SAFETY: both point to atomics that the registrant keeps alive until
@@ -80,19 +80,19 @@ impl Node {
         let Some(content) = self.content() else {
             return;
         };
-        let Some(best) = choose(&content.variants, available) else {
-            return;
-        };
         // SAFETY: alive, so the registrant keeps the atomic alive: `remove`
         // waits for handlers after clearing `alive`, and takes CHANGES.
         unsafe {
             match content.target {
                 Target::Pointer(at) => {
-                    if let Some(variant) = content.variants.get(best) {
+                    let best = choose(&content.variants, available);
+                    if let Some(variant) = best.and_then(|best| content.variants.get(best)) {
                         (*at).store(variant.function.0, Ordering::Release);
                     }
                 }
-                Target::Index(at) => (*at).store(best, Ordering::Release),
+                Target::Slot(at) => {
+                    (*at).update(&content.variants, available);
+                }
             }
         }
     }
@@ -102,7 +102,7 @@ impl Target {
     fn address(self) -> *const () {
         match self {
             Self::Pointer(at) => at.cast(),
-            Self::Index(at) => at.cast(),
+            Self::Slot(at) => at.cast(),
         }
     }
 }

@@ -66,7 +66,10 @@ cases! {
 #[test]
 fn a_sigill_that_is_sent_emulates_nothing() {
     if !isa::detect().contains(isa::Feature::Avx2) {
-        return skip("a_sigill_that_is_sent_emulates_nothing", "this CPU lacks AVX2");
+        return skip(
+            "a_sigill_that_is_sent_emulates_nothing",
+            "this CPU lacks AVX2",
+        );
     }
     let output = PROGRAM.here().arg("sent-here").output().unwrap();
     assert_eq!(stdout(&output), "ok\n");

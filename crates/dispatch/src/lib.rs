@@ -58,7 +58,12 @@ pub struct Slot(AtomicUsize);
 impl Slot {
     /// A slot at variant 0.
     pub const fn new() -> Self {
-        Self(AtomicUsize::new(0))
+        Self::at(0)
+    }
+
+    /// A slot at the variant with this index.
+    pub const fn at(index: usize) -> Self {
+        Self(AtomicUsize::new(index))
     }
 
     /// The variant in force: one load. Async-signal-safe.

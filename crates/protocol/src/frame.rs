@@ -148,11 +148,6 @@ impl Decoder {
         frames
     }
 
-    /// Whether a frame has begun and not ended.
-    pub fn in_frame(&self) -> bool {
-        self.skipping || !self.pending.is_empty()
-    }
-
     /// Forgets a frame that has begun.
     pub fn reset(&mut self) {
         self.pending.clear();

@@ -13,6 +13,7 @@ use crate::message::{
     Acknowledgement, Beat, BeatReply, Busy, Epoch, GuestHello, GuestIdentity, Holder, HostHello,
     HostIdentity, MAX_HOLDERS, Offer, Prepare, Ready, Refused, ToGuest, ToHost, Versions,
 };
+use crate::strikes::Strikes;
 use crate::text::Text;
 use crate::time::Moment;
 
@@ -20,10 +21,6 @@ use crate::time::Moment;
 pub const HOST_SILENCE: Duration = Duration::from_secs(10);
 /// At most one hello in this time is sent because of bad frames.
 pub const RESYNC_PAUSE: Duration = Duration::from_millis(200);
-/// This many bad frames within [`BAD_FRAME_WINDOW`] and the peer is dropped.
-pub const BAD_FRAMES: u32 = 32;
-/// See [`BAD_FRAMES`].
-pub const BAD_FRAME_WINDOW: Duration = Duration::from_secs(10);
 
 /// What the session needs from the machine it runs on.
 pub trait Environment {
@@ -134,8 +131,7 @@ pub struct GuestSession {
     silence_noted: bool,
     resynced_at: Option<Moment>,
     resync_due: bool,
-    bad_frames: u32,
-    bad_since: Moment,
+    strikes: Strikes,
     answered: bool,
 }
 
@@ -153,8 +149,7 @@ impl GuestSession {
             silence_noted: false,
             resynced_at: None,
             resync_due: false,
-            bad_frames: 0,
-            bad_since: Moment::default(),
+            strikes: Strikes::default(),
             answered: false,
         }
     }
@@ -185,7 +180,7 @@ impl GuestSession {
     pub fn opened(&mut self, now: Moment, environment: &mut impl Environment) {
         self.decoder.reset();
         self.host = None;
-        self.bad_frames = 0;
+        self.strikes = Strikes::default();
         self.resynced_at = Some(now);
         self.resync_due = false;
         self.hello(0, environment);
@@ -444,13 +439,7 @@ impl GuestSession {
         self.note(Note::BadFrame(error));
         // Something of the host's may have been in it: ask for everything anew.
         self.resync_due = true;
-        if self.bad_since.after(BAD_FRAME_WINDOW) <= now || self.bad_frames == 0 {
-            self.bad_since = now;
-            self.bad_frames = 0;
-        }
-        self.bad_frames += 1;
-        if self.bad_frames >= BAD_FRAMES {
-            self.bad_frames = 0;
+        if self.strikes.strike(now) {
             self.resync_due = false;
             self.host = None;
             self.nonce = None;

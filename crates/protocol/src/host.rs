@@ -11,6 +11,7 @@ use crate::message::{
     Abort, Acknowledgement, Beat, BeatReply, Busy, Epoch, GuestHello, GuestIdentity, HostHello,
     HostIdentity, Offer, Prepare, ToGuest, ToHost, Versions,
 };
+use crate::strikes::Strikes;
 use crate::text::Text;
 use crate::time::Moment;
 
@@ -28,10 +29,6 @@ pub const OFFER_REPEAT: Duration = Duration::from_secs(1);
 /// A prepare is repeated if it is not answered in this time, its deadline
 /// shortened by what has passed.
 pub const PREPARE_REPEAT: Duration = Duration::from_secs(1);
-/// This many bad frames within [`BAD_FRAME_WINDOW`] and the peer is dropped.
-pub const BAD_FRAMES: u32 = 32;
-/// See [`BAD_FRAMES`].
-pub const BAD_FRAME_WINDOW: Duration = Duration::from_secs(10);
 
 /// What the driver of a session is to do or may want to know, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,8 +198,7 @@ pub struct HostSession {
     expired: u64,
     decoder: Decoder,
     output: VecDeque<Output>,
-    bad_frames: u32,
-    bad_since: Moment,
+    strikes: Strikes,
 }
 
 impl HostSession {
@@ -223,15 +219,14 @@ impl HostSession {
             expired: 0,
             decoder: Decoder::new(),
             output: VecDeque::new(),
-            bad_frames: 0,
-            bad_since: Moment::default(),
+            strikes: Strikes::default(),
         }
     }
 
     /// The channel is connected. `random` is a random number.
     pub fn connected(&mut self, random: u64, now: Moment) {
         self.decoder.reset();
-        self.bad_frames = 0;
+        self.strikes = Strikes::default();
         self.seed ^= random;
         self.greet(HELLO_FIRST, now);
     }
@@ -652,13 +647,7 @@ impl HostSession {
 
     fn bad_frame(&mut self, error: FrameError, now: Moment) {
         self.event(Event::BadFrame(error));
-        if self.bad_since.after(BAD_FRAME_WINDOW) <= now || self.bad_frames == 0 {
-            self.bad_since = now;
-            self.bad_frames = 0;
-        }
-        self.bad_frames += 1;
-        if self.bad_frames >= BAD_FRAMES {
-            self.bad_frames = 0;
+        if self.strikes.strike(now) {
             self.output.push_back(Output::Drop);
         }
     }

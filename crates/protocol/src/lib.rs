@@ -46,6 +46,7 @@ pub mod host;
 pub mod local;
 mod message;
 pub mod page;
+mod strikes;
 mod text;
 mod time;
 mod wire_set;
@@ -58,5 +59,6 @@ pub use message::{
     HostHello, HostIdentity, MAX_HOLDERS, Offer, Prepare, Ready, Refused, ToGuest, ToHost,
     Versions,
 };
+pub use strikes::{BAD_FRAME_WINDOW, BAD_FRAMES};
 pub use text::{Text, TextError};
 pub use time::Moment;

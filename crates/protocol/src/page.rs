@@ -50,8 +50,6 @@ pub const SIZE: usize = 4096;
 pub const MAGIC: [u8; 8] = *b"ISAHPAGE";
 /// The layout described in the [module](self).
 pub const LAYOUT: u32 = 1;
-/// Byte offset of the generation, for a reader in assembler or another language.
-pub const GENERATION_OFFSET: usize = GENERATION * 8;
 
 const FORMAT: usize = 1;
 const GENERATION: usize = 2;
