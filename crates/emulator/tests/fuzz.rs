@@ -1,6 +1,6 @@
 //! Random bytes on random registers: never a panic, and never a change that a fault forbids.
 //!
-//! `ISAHOTPLUG_CASES` sets the number of cases (200 000 without it).
+//! A thousand times `ISAHOTPLUG_CASES` is the number of cases (200 000 without it).
 #![expect(
     clippy::cast_possible_truncation,
     reason = "the fake page is filled with truncated numbers on purpose"
