@@ -120,9 +120,13 @@ impl Process {
     /// How things stand, after everything that was sent before.
     pub(crate) fn status(&self) -> Report {
         self.send(&FromProcess::Status);
-        match self.receive() {
-            ToProcess::Status(report) => report,
-            other => panic!("not a report: {other:?}"),
+        loop {
+            match self.receive() {
+                ToProcess::Status(report) => return report,
+                // What was reported to have trapped has been tried meanwhile.
+                ToProcess::Present { .. } => {}
+                other => panic!("not a report: {other:?}"),
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use isa::{FeatureSet, features};
 use protocol::availability::{Cause, Publication};
-use protocol::local::FromProcess;
+use protocol::local::{FromProcess, ToProcess};
 
 use crate::daemon::Guest;
 use crate::process::PageView;
@@ -19,6 +19,9 @@ fn a_false_report_changes_nothing() {
             address: 0x1234,
         });
     }
+    // It is told, so that a process which trapped before a move goes back.
+    let features = features![Ssse3];
+    assert_eq!(process.receive(), ToProcess::Present { features });
     let report = process.status();
     assert_eq!((report.generation, report.available), (1, isa::detect()));
     assert_eq!(report.registrations[0].trapped, 50);
