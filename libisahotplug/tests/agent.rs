@@ -4,14 +4,14 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::io::{BufRead, BufReader, IoSliceMut};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::process::Stdio;
 
 use isa::features;
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept, bind, listen, recv,
-    send, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, accept,
+    bind, listen, recv, recvmsg, send, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use protocol::local::{self, FromProcess, ToProcess};
@@ -62,6 +62,30 @@ impl Connection {
         let mut packet = vec![0; local::MAX_REQUEST];
         let length = recv(self.0.as_raw_fd(), &mut packet, MsgFlags::empty()).expect("a packet");
         local::decode(&packet[..length], local::MAX_REQUEST).unwrap()
+    }
+
+    fn receive_with_eventfd(&self) -> (FromProcess, Option<OwnedFd>) {
+        let mut packet = vec![0; local::MAX_REQUEST];
+        let mut space = nix::cmsg_space!([RawFd; 1]);
+        let mut buffers = [IoSliceMut::new(&mut packet)];
+        let received = recvmsg::<()>(
+            self.0.as_raw_fd(),
+            &mut buffers,
+            Some(&mut space),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        )
+        .expect("a packet");
+        let descriptor = received.cmsgs().unwrap().find_map(|message| match message {
+            ControlMessageOwned::ScmRights(descriptors) => descriptors.first().copied(),
+            _ => None,
+        });
+        let length = received.bytes;
+        // SAFETY: recvmsg(2) has just given it to us.
+        let descriptor = descriptor.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        (
+            local::decode(&packet[..length], local::MAX_REQUEST).unwrap(),
+            descriptor,
+        )
     }
 
     fn say(&self, message: &ToProcess) {
@@ -133,4 +157,43 @@ fn what_the_agent_finds_present_after_a_trap_is_used_again() {
         ["sse2", "avx2"],
         "left at the trap, taken again at the agent's word"
     );
+}
+
+/// A program that polls is woken through the one descriptor, and tells the
+/// agent what it has left.
+#[test]
+fn the_descriptor_wakes_a_program_that_polls() {
+    let program = Program::build("libisahotplug/tests/programs/pollfd.c");
+    program.publish(5, isa::detect());
+    let agent = Agent::listen(&program);
+    let mut child = program.here().stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let connection = agent.accept();
+    let (message, eventfd) = connection.receive_with_eventfd();
+    assert!(matches!(
+        message,
+        FromProcess::Register {
+            eager: true,
+            generation: 5,
+            ..
+        }
+    ));
+    let eventfd = eventfd.expect("an eventfd comes with it");
+    connection.say(&ToProcess::Welcome {
+        version: 1,
+        generation: 5,
+    });
+    for (generation, available) in [(6, isa::detect() - features![Sse3]), (7, isa::detect())] {
+        program.publish_again(generation, available);
+        nix::unistd::write(&eventfd, &1u64.to_ne_bytes()).unwrap();
+        assert_eq!(lines.next(), Some(format!("generation {generation}")));
+        let left = connection.wait(|message| match message {
+            FromProcess::Left { generation } => Some(generation),
+            _ => None,
+        });
+        assert_eq!(left, generation);
+    }
+    assert!(child.wait().unwrap().success());
 }
