@@ -176,8 +176,7 @@ pub(crate) fn remove(address: *const ()) -> bool {
 /// Makes every slot right.
 pub(crate) fn update_all() {
     let _changes = hold();
-    let available = page::available();
-    nodes().for_each(|node| node.update(available));
+    after_trap();
 }
 
 /// Makes every slot right after a trap: whoever calls next takes the path that

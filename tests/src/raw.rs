@@ -79,16 +79,15 @@ impl RawHost {
         }))
     }
 
-    /// Offers all that a guest of this CPU shows, and returns the set once it is
-    /// acknowledged.
+    /// Makes an offer and waits until it is acknowledged.
     ///
     /// # Errors
     /// [`HarnessError::Timeout`].
-    pub fn first_offer(&mut self, nonce: u64, visible: FeatureSet) -> Result<FeatureSet> {
-        let offer = self.offer(nonce, 1, visible);
+    pub fn settle(&mut self, nonce: u64, sequence: u64, available: FeatureSet) -> Result<()> {
+        let offer = self.offer(nonce, sequence, available);
         self.write(&offer)?;
         self.wait("an acknowledgement", |message| match message {
-            ToHost::Ack(ack) if ack.sequence == 1 => Some(visible),
+            ToHost::Ack(ack) if ack.sequence == sequence => Some(()),
             _ => None,
         })
     }

@@ -60,7 +60,8 @@ fn spine() -> Result<Value> {
     let mut watch = guest.spawn("watch", &[])?;
     watch.wait_for_line(|line| line.starts_with("watching"), SOON)?;
 
-    let full = raw.first_offer(nonce, hello.visible)?;
+    let full = hello.visible;
+    raw.settle(nonce, 1, full)?;
     let sets = [full - features![Avx2], full];
     let mut pings = Vec::new();
     let mut published = Vec::new();
@@ -127,13 +128,8 @@ fn offer(
     sequence: u64,
     set: FeatureSet,
 ) -> Result<(Duration, Duration, Duration)> {
-    let bytes = raw.offer(nonce, sequence, set);
     let start = Instant::now();
-    raw.write(&bytes)?;
-    raw.wait("an acknowledgement", |message| match message {
-        ToHost::Ack(ack) if ack.sequence == sequence => Some(()),
-        _ => None,
-    })?;
+    raw.settle(nonce, sequence, set)?;
     let acknowledged = start.elapsed();
     let line = watch.wait_for_line(|line| line.starts_with("event cause=offer"), SOON)?;
     let latency = line
