@@ -39,6 +39,7 @@
     reason = "lane arithmetic truncates and reinterprets on purpose"
 )]
 
+mod burst;
 mod context;
 mod execution;
 mod family;
@@ -51,6 +52,7 @@ mod state;
 mod step;
 mod vector;
 
+pub use burst::{Budget, Burst, Cache, End, burst};
 pub use fault::{Fault, exception};
 pub use features::EMULATED;
 pub use memory::{Access, CodeOnly, FaultKind, Memory, MemoryFault};

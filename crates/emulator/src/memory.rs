@@ -23,6 +23,9 @@ pub enum FaultKind {
     NonCanonical,
     /// The mapping has nothing behind it (end of file, poisoned page): SIGBUS.
     Bus,
+    /// Not for an emulator to do (a restartable sequence of the kernel's): the CPU itself has to
+    /// execute this instruction. Ends a [`burst`](crate::burst); no fault of the program.
+    Reserved,
 }
 
 /// A memory access that the CPU would have refused.
@@ -70,6 +73,35 @@ pub trait Memory {
     /// readable before the first that was not.
     fn fetch(&mut self, address: u64, buffer: &mut [u8]) -> usize;
 
+    /// Whether `code`, which was [fetched](Memory::fetch) from `address` before, would be fetched
+    /// again: asked before each use of a decoded instruction that was kept, so that changed code
+    /// is seen.
+    fn is_unchanged(&mut self, address: u64, code: &[u8]) -> bool {
+        let mut now = [0; 15];
+        let Some(now) = now.get_mut(..code.len()) else {
+            return false;
+        };
+        self.fetch(address, now) == code.len() && now == code
+    }
+
+    /// For LOCK prefixes and XCHG: stores `new` in the `size` bytes (1, 2, 4 or 8) at `address` if
+    /// `expected` is there, and returns what was there, all as one atomic step towards every other
+    /// thread and process. The page must be writable even if nothing is stored. Not done by default
+    /// (`None`).
+    ///
+    /// # Errors
+    /// The access the CPU would have refused.
+    fn compare_exchange(
+        &mut self,
+        address: u64,
+        size: usize,
+        expected: u64,
+        new: u64,
+    ) -> Result<Option<u64>, MemoryFault> {
+        let _ = (address, size, expected, new);
+        Ok(None)
+    }
+
     /// For CMPXCHG16B: stores `new` at `address` if `expected` is there, and returns what was
     /// there, all as one atomic step towards every other thread and process. `address` is a
     /// multiple of 16. The page must be writable even if nothing is stored.
@@ -108,6 +140,20 @@ pub trait Memory {
     /// For RDPID and RDTSCP: the IA32_TSC_AUX of this CPU, to which Linux gives the number of the
     /// CPU in bits 0–11 and that of its node above.
     fn time_stamp_aux(&mut self) -> Option<u32> {
+        None
+    }
+
+    /// For RCPPS and its kin, on the bits of a single-precision number: what this CPU's RCPSS
+    /// gives, which has no one right result (relative error up to 1.5 * 2^-12). Without it
+    /// (`None`) the emulator has a table of its own.
+    fn reciprocal(&mut self, value: u32) -> Option<u32> {
+        let _ = value;
+        None
+    }
+
+    /// For RSQRTPS and its kin, as [`reciprocal`](Memory::reciprocal).
+    fn reciprocal_sqrt(&mut self, value: u32) -> Option<u32> {
+        let _ = value;
         None
     }
 

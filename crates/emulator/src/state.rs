@@ -18,6 +18,10 @@ pub mod flag {
     pub const OF: u64 = 1 << 11;
     /// All six status flags.
     pub const STATUS: u64 = CF | PF | AF | ZF | SF | OF;
+    /// Trap after each instruction: somebody single-steps.
+    pub(crate) const TF: u64 = 1 << 8;
+    /// Alignment check: unaligned accesses raise #AC.
+    pub(crate) const AC: u64 = 1 << 18;
 }
 
 /// The widest vector registers that a [`State`] holds.
@@ -215,6 +219,9 @@ pub struct State {
     pub x87: X87,
     /// Which vector registers exist.
     pub width: Width,
+    /// Whether the thread has a shadow stack (CET), to which the emulator cannot push: CALL and RET
+    /// are then refused.
+    pub shadow_stack: bool,
 }
 
 impl State {
@@ -240,6 +247,7 @@ impl Default for State {
             opmask: [0; 8],
             x87: X87::INITIAL,
             width: Width::default(),
+            shadow_stack: false,
         }
     }
 }
