@@ -1,12 +1,13 @@
 //! The operands of one instruction: registers and memory, read and written.
 
+use crate::decoded::{Alignment, Decoded, Gpr, Operand, Segment};
 use crate::execution::Execution;
 use crate::fault::Fault;
 use crate::float::Environment;
 use crate::memory::Memory;
 use crate::state::{State, flag};
 use crate::vector::Vector;
-use iced_x86::{EncodingKind, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Instruction, OpKind, Register};
 
 /// Misaligned exception mask, on AMD CPUs with `misalignsse`.
 const MXCSR_MM: u32 = 1 << 17;
@@ -15,64 +16,46 @@ const MXCSR_MM: u32 = 1 << 17;
 pub(crate) struct Context<'a> {
     pub state: &'a mut State,
     pub memory: &'a mut dyn Memory,
+    pub decoded: &'a Decoded,
     pub instruction: &'a Instruction,
     pub execution: Execution,
-    /// VEX and XOP forms zero the destination above their vector length; legacy forms keep it.
-    pub zeroes_upper: bool,
 }
 
 impl<'a> Context<'a> {
     pub(crate) fn new(
         state: &'a mut State,
         memory: &'a mut dyn Memory,
-        instruction: &'a Instruction,
+        decoded: &'a Decoded,
     ) -> Self {
-        let last = instruction.op_count().saturating_sub(1);
-        let wide = (0..instruction.op_count()).any(|i| register(instruction, i).is_ymm())
-            || instruction.memory_index().is_ymm()
-            || instruction.memory_size().size() == 32;
-        let any = |is: fn(Register) -> bool| {
-            (0..instruction.op_count()).any(|i| is(register(instruction, i)))
-        };
-        // The forms between MMX and XMM registers compute as the longer one.
-        let mmx = any(Register::is_mm) && !any(Register::is_xmm);
-        let in_memory = (0..instruction.op_count()).any(|i| kind(instruction, i) == OpKind::Memory);
-        let integer = (0..instruction.op_count())
-            .map(|i| register(instruction, i))
-            .find(|r| r.is_gpr())
-            .map_or(instruction.memory_size().size(), Register::size);
-        let zeroes_upper = instruction.code().encoding() != EncodingKind::Legacy;
         let execution = Execution {
-            bytes: match (wide, mmx) {
-                (true, _) => 32,
-                (false, true) => 8,
-                (false, false) => 16,
-            },
-            imm: if kind(instruction, last) == OpKind::Immediate8 {
-                instruction.immediate8()
-            } else {
-                0
-            },
-            bits: (integer as u32).wrapping_mul(8),
-            predicates: if zeroes_upper { 0x1f } else { 7 },
-            memory: in_memory,
+            bytes: decoded.bytes.into(),
+            imm: decoded.imm,
+            bits: decoded.bits.into(),
+            predicates: if decoded.zeroes_upper { 0x1f } else { 7 },
+            memory: decoded.operands.contains(&Operand::Memory),
             rflags: state.rflags,
             float: Environment::new(state.mxcsr),
         };
         Self {
-            zeroes_upper,
             state,
             memory,
-            instruction,
+            decoded,
+            instruction: &decoded.instruction,
             execution,
         }
     }
 
     /// Number of operands that are not immediates.
     pub(crate) fn operands(&self) -> u32 {
-        (0..self.instruction.op_count())
-            .filter(|&i| !is_immediate(self.kind(i)))
-            .count() as u32
+        self.decoded.count.into()
+    }
+
+    fn operand(&self, operand: u32) -> Operand {
+        self.decoded
+            .operands
+            .get(operand as usize)
+            .copied()
+            .unwrap_or(Operand::None)
     }
 
     pub(crate) fn kind(&self, operand: u32) -> OpKind {
@@ -80,12 +63,40 @@ impl<'a> Context<'a> {
     }
 
     pub(crate) fn is_memory(&self, operand: u32) -> bool {
-        self.kind(operand) == OpKind::Memory
+        self.operand(operand) == Operand::Memory
     }
 
     /// Linear address of the memory operand; `element` selects the index lane of a gather.
+    #[inline]
     pub(crate) fn address(&self, element: usize) -> u64 {
-        let operand = (0..self.instruction.op_count())
+        if self.decoded.gathers {
+            return self.element_address(element);
+        }
+        let address = &self.decoded.address;
+        let register = |gpr: Option<Gpr>| gpr.map_or(0, |gpr| self.read(gpr));
+        let index = register(address.index).wrapping_shl(address.scale.into());
+        let offset = register(address.base)
+            .wrapping_add(index)
+            .wrapping_add(address.displacement);
+        self.segment_base().wrapping_add(if address.narrow {
+            offset & 0xffff_ffff
+        } else {
+            offset
+        })
+    }
+
+    /// Base of the memory operand's segment.
+    pub(crate) fn segment_base(&self) -> u64 {
+        match self.decoded.address.segment {
+            Segment::Flat => 0,
+            Segment::Fs => self.state.fs_base,
+            Segment::Gs => self.state.gs_base,
+        }
+    }
+
+    /// Linear address of element `element` of a gather.
+    fn element_address(&self, element: usize) -> u64 {
+        let operand = (0..self.operands())
             .find(|&i| self.is_memory(i))
             .unwrap_or(0);
         self.instruction
@@ -111,8 +122,8 @@ impl<'a> Context<'a> {
     /// Reads the memory operand, zero-extended to a vector.
     pub(crate) fn load(&mut self) -> Result<Vector, Fault> {
         let address = self.address(0);
-        let size = self.instruction.memory_size().size();
-        self.check_alignment(address, size)?;
+        let size = self.decoded.size.into();
+        self.check_alignment(address)?;
         self.load_from(address, size)
     }
 
@@ -128,53 +139,22 @@ impl<'a> Context<'a> {
     /// Writes the lowest bytes of `value`, as many as the memory operand has.
     pub(crate) fn store(&mut self, value: &Vector) -> Result<(), Fault> {
         let address = self.address(0);
-        let size = self.instruction.memory_size().size();
-        self.check_alignment(address, size)?;
+        let size = self.decoded.size.into();
+        self.check_alignment(address)?;
         if let Some(bytes) = value.0.get(..size) {
             self.memory.write(address, bytes)?;
         }
         Ok(())
     }
 
-    fn check_alignment(&self, address: u64, size: usize) -> Result<(), Fault> {
-        let aligned = match self.instruction.mnemonic() {
-            Mnemonic::Vmovaps
-            | Mnemonic::Vmovapd
-            | Mnemonic::Vmovdqa
-            | Mnemonic::Vmovntps
-            | Mnemonic::Vmovntpd
-            | Mnemonic::Vmovntdq
-            | Mnemonic::Vmovntdqa
-            | Mnemonic::Movaps
-            | Mnemonic::Movapd
-            | Mnemonic::Movdqa
-            | Mnemonic::Movntps
-            | Mnemonic::Movntpd
-            | Mnemonic::Movntdq
-            | Mnemonic::Movntdqa => true,
-            Mnemonic::Movups
-            | Mnemonic::Movupd
-            | Mnemonic::Movdqu
-            | Mnemonic::Lddqu
-            | Mnemonic::Pcmpestri
-            | Mnemonic::Pcmpestri64
-            | Mnemonic::Pcmpestrm
-            | Mnemonic::Pcmpestrm64
-            | Mnemonic::Pcmpistri
-            | Mnemonic::Pcmpistrm => false,
-            // Aligned by Intel's manual; AMD CPUs take any address, and no program can mind.
-            Mnemonic::Sha1rnds4
-            | Mnemonic::Sha1nexte
-            | Mnemonic::Sha1msg1
-            | Mnemonic::Sha1msg2
-            | Mnemonic::Sha256rnds2
-            | Mnemonic::Sha256msg1
-            | Mnemonic::Sha256msg2 => false,
-            // Legacy SSE demands alignment of 16-byte operands, VEX none (Intel SDM vol. 1, 14.9);
-            // AMD's MXCSR.MM lifts the demand (AMD APM vol. 1, 4.2.2).
-            _ => !self.zeroes_upper && size == 16 && self.state.mxcsr & MXCSR_MM == 0,
+    #[inline]
+    fn check_alignment(&self, address: u64) -> Result<(), Fault> {
+        let aligned = match self.decoded.alignment {
+            Alignment::Any => return Ok(()),
+            Alignment::Natural => true,
+            Alignment::Legacy => self.state.mxcsr & MXCSR_MM == 0,
         };
-        if aligned && address & (size as u64).wrapping_sub(1) != 0 {
+        if aligned && address & u64::from(self.decoded.size).wrapping_sub(1) != 0 {
             return Err(Fault::Alignment { address });
         }
         Ok(())
@@ -186,32 +166,28 @@ impl<'a> Context<'a> {
     }
 
     /// Operand as a vector: a register cut to its size, or memory zero-extended.
+    #[inline]
     pub(crate) fn vector(&mut self, operand: u32) -> Result<Vector, Fault> {
-        if self.is_memory(operand) {
-            return self.load();
-        }
-        let register = register(self.instruction, operand);
-        Ok(if register.is_mm() {
-            Vector::from_lane(self.state.x87.mmx(register.number()))
-        } else if register.is_vector_register() {
-            self.register(register.number()).truncated(register.size())
-        } else {
-            Vector::from_lane(self.gpr(register))
+        Ok(match self.operand(operand) {
+            Operand::Vector { number, bytes } => {
+                self.register(number.into()).truncated(bytes.into())
+            }
+            Operand::Memory => return self.load(),
+            Operand::Mmx(number) => Vector::from_lane(self.state.x87.mmx(number.into())),
+            Operand::Gpr(gpr) => Vector::from_lane(self.read(gpr)),
+            Operand::Immediate | Operand::None => Vector::ZERO,
         })
     }
 
     /// Writes an operand from the low end of a vector.
+    #[inline]
     pub(crate) fn write_vector(&mut self, operand: u32, value: &Vector) -> Result<(), Fault> {
-        if self.is_memory(operand) {
-            return self.store(value);
-        }
-        let register = register(self.instruction, operand);
-        if register.is_mm() {
-            self.state.x87.set_mmx(register.number(), value.lane(0));
-        } else if register.is_vector_register() {
-            self.write_register(register.number(), value);
-        } else {
-            self.write_gpr(register, value.lane(0));
+        match self.operand(operand) {
+            Operand::Vector { number, .. } => self.write_register(number.into(), value),
+            Operand::Memory => return self.store(value),
+            Operand::Mmx(number) => self.state.x87.set_mmx(number.into(), value.lane(0)),
+            Operand::Gpr(gpr) => self.write(gpr, value.lane(0)),
+            Operand::Immediate | Operand::None => {}
         }
         Ok(())
     }
@@ -219,7 +195,7 @@ impl<'a> Context<'a> {
     /// Writes a vector register; a legacy form keeps what lies above its 128 bits.
     pub(crate) fn write_register(&mut self, number: usize, value: &Vector) {
         if let Some(place) = self.state.vector.get_mut(number) {
-            if self.zeroes_upper {
+            if self.decoded.zeroes_upper {
                 *place = *value;
             } else {
                 place.set_lane::<u128>(0, value.lane(0));
@@ -239,19 +215,21 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Value of a general-purpose register, zero-extended.
+    /// Value of a general-purpose register, zero-extended; 0 for any other register.
     pub(crate) fn gpr(&self, register: Register) -> u64 {
-        if !register.is_gpr() {
-            return 0;
-        }
+        Gpr::new(register).map_or(0, |gpr| self.read(gpr))
+    }
+
+    #[inline]
+    fn read(&self, gpr: Gpr) -> u64 {
         let full = self
             .state
             .gpr
-            .get(register.full_register().number())
+            .get(usize::from(gpr.number))
             .copied()
             .unwrap_or(0);
-        match register.size() {
-            1 if is_high_byte(register) => full >> 8 & 0xff,
+        match gpr.size {
+            1 if gpr.high => full >> 8 & 0xff,
             1 => full & 0xff,
             2 => full & 0xffff,
             4 => full & 0xffff_ffff,
@@ -262,12 +240,16 @@ impl<'a> Context<'a> {
     /// Writes a general-purpose register: 32-bit writes clear the upper half, narrower ones keep
     /// the rest (Intel SDM vol. 1, 3.4.1.1).
     pub(crate) fn write_gpr(&mut self, register: Register, value: u64) {
-        if !register.is_gpr() {
-            return;
+        if let Some(gpr) = Gpr::new(register) {
+            self.write(gpr, value);
         }
-        if let Some(place) = self.state.gpr.get_mut(register.full_register().number()) {
-            *place = match register.size() {
-                1 if is_high_byte(register) => *place & !0xff00 | (value & 0xff) << 8,
+    }
+
+    #[inline]
+    fn write(&mut self, gpr: Gpr, value: u64) {
+        if let Some(place) = self.state.gpr.get_mut(usize::from(gpr.number)) {
+            *place = match gpr.size {
+                1 if gpr.high => *place & !0xff00 | (value & 0xff) << 8,
                 1 => *place & !0xff | value & 0xff,
                 2 => *place & !0xffff | value & 0xffff,
                 4 => value & 0xffff_ffff,
@@ -277,26 +259,52 @@ impl<'a> Context<'a> {
     }
 
     /// Operand as an integer: a general-purpose register or memory, zero-extended.
+    #[inline]
     pub(crate) fn integer(&mut self, operand: u32) -> Result<u64, Fault> {
-        if self.is_memory(operand) {
-            return Ok(self.load()?.lane(0));
+        match self.operand(operand) {
+            Operand::Gpr(gpr) => Ok(self.read(gpr)),
+            Operand::Memory => self.load_integer(),
+            _ => Ok(0),
         }
-        Ok(self.gpr(register(self.instruction, operand)))
+    }
+
+    /// Reads the lowest eight bytes of the memory operand, or as many as it has.
+    #[inline]
+    fn load_integer(&mut self) -> Result<u64, Fault> {
+        let address = self.address(0);
+        self.check_alignment(address)?;
+        let mut bytes = [0; 8];
+        let size = usize::from(self.decoded.size).min(8);
+        if let Some(buffer) = bytes.get_mut(..size) {
+            self.memory.read(address, buffer)?;
+        }
+        Ok(u64::from_le_bytes(bytes))
     }
 
     /// Writes an integer operand: a general-purpose register or memory.
+    #[inline]
     pub(crate) fn write_integer(&mut self, operand: u32, value: u64) -> Result<(), Fault> {
-        if self.is_memory(operand) {
-            return self.store(&Vector::from_lane(value));
+        match self.operand(operand) {
+            Operand::Gpr(gpr) => self.write(gpr, value),
+            Operand::Memory => {
+                let address = self.address(0);
+                self.check_alignment(address)?;
+                let size = usize::from(self.decoded.size).min(8);
+                if let Some(bytes) = value.to_le_bytes().get(..size) {
+                    self.memory.write(address, bytes)?;
+                }
+            }
+            _ => {}
         }
-        self.write_gpr(register(self.instruction, operand), value);
         Ok(())
     }
 
     /// Register number of an operand, if it is a vector register.
     pub(crate) fn vector_number(&self, operand: u32) -> Option<usize> {
-        let register = register(self.instruction, operand);
-        register.is_vector_register().then(|| register.number())
+        match self.operand(operand) {
+            Operand::Vector { number, .. } => Some(number.into()),
+            _ => None,
+        }
     }
 
     /// Fails if an exception was raised that MXCSR does not mask.
@@ -310,8 +318,8 @@ impl<'a> Context<'a> {
             unmasked => {
                 // A store that cannot be done is the more urgent matter.
                 if self.is_memory(0) {
-                    let size = self.instruction.memory_size().size();
-                    self.memory.check_write(self.address(0), size)?;
+                    let address = self.address(0);
+                    self.memory.check_write(address, self.decoded.size.into())?;
                 }
                 self.state.mxcsr |= self.execution.float.detected();
                 Err(Fault::Simd { unmasked })
@@ -327,15 +335,7 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Immediates come after all other operands.
-fn is_immediate(kind: OpKind) -> bool {
-    matches!(
-        kind,
-        OpKind::Immediate8 | OpKind::Immediate8_2nd | OpKind::Immediate32
-    )
-}
-
-fn kind(instruction: &Instruction, operand: u32) -> OpKind {
+pub(crate) fn kind(instruction: &Instruction, operand: u32) -> OpKind {
     instruction.try_op_kind(operand).unwrap_or(OpKind::Register)
 }
 
@@ -348,11 +348,4 @@ pub(crate) fn register(instruction: &Instruction, operand: u32) -> Register {
     } else {
         Register::None
     }
-}
-
-fn is_high_byte(register: Register) -> bool {
-    matches!(
-        register,
-        Register::AH | Register::CH | Register::DH | Register::BH
-    )
 }

@@ -41,6 +41,7 @@
 
 mod burst;
 mod context;
+mod decoded;
 mod execution;
 mod family;
 mod fault;

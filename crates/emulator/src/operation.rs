@@ -134,17 +134,17 @@ pub(crate) fn lookup(mnemonic: Mnemonic) -> Operation {
         .unwrap_or(Operation::Unknown)
 }
 
-/// Carries out `operation` on the operands of the instruction in `cx`.
+/// Carries out the operation of the instruction in `cx` on its operands.
 ///
 /// Nothing of the state changes before everything that can fail has succeeded, except where a
 /// [`Special`](Operation::Special) operation says otherwise.
-pub(crate) fn execute(operation: Operation, cx: &mut Context<'_>) -> Result<(), Fault> {
+pub(crate) fn execute(cx: &mut Context<'_>) -> Result<(), Fault> {
     // With three operands besides immediates the first is written only; with two it is the first
     // source as well.
     let operands = cx.operands();
     let last = operands.saturating_sub(1);
     let first_source = u32::from(operands > 2);
-    match operation {
+    match cx.decoded.operation {
         Operation::Unknown => return Err(Fault::Unknown),
         Operation::Special(f) => {
             f(cx)?;
@@ -182,12 +182,11 @@ pub(crate) fn execute(operation: Operation, cx: &mut Context<'_>) -> Result<(), 
             cx.write_vector(0, &result)?;
         }
         Operation::Shift(f) => {
-            let (source, count) =
-                if cx.kind(cx.instruction.op_count().saturating_sub(1)) == OpKind::Immediate8 {
-                    (last, u64::from(cx.execution.imm))
-                } else {
-                    (first_source, cx.vector(last)?.lane(0))
-                };
+            let (source, count) = if cx.decoded.last == OpKind::Immediate8 {
+                (last, u64::from(cx.execution.imm))
+            } else {
+                (first_source, cx.vector(last)?.lane(0))
+            };
             let source = cx.vector(source)?;
             let result = f(&mut cx.execution, &source, count);
             cx.write_vector(0, &result)?;
@@ -218,7 +217,7 @@ pub(crate) fn execute(operation: Operation, cx: &mut Context<'_>) -> Result<(), 
         }
         Operation::Integer2(f) => {
             // An immediate second source (RORX, TBM's BEXTR) leaves the first source last.
-            let (a, b) = match cx.kind(cx.instruction.op_count().saturating_sub(1)) {
+            let (a, b) = match cx.decoded.last {
                 OpKind::Immediate8 => (cx.integer(last)?, u64::from(cx.execution.imm)),
                 OpKind::Immediate32 => (cx.integer(last)?, u64::from(cx.instruction.immediate32())),
                 _ => (cx.integer(first_source)?, cx.integer(last)?),

@@ -1,18 +1,13 @@
 //! Decoding and executing the instruction at RIP.
 
-use crate::context::{Context, register};
+use crate::context::Context;
+use crate::decoded::{Decoded, MAX_LENGTH, Mmx};
 use crate::fault::Fault;
-use crate::features;
 use crate::memory::{Access, FaultKind, Memory, MemoryFault};
 use crate::operation::{self, Operation};
 use crate::state::{State, Width};
-use iced_x86::{
-    Decoder, DecoderError, DecoderOptions, EncodingKind, Instruction, Mnemonic, OpKind,
-};
+use iced_x86::DecoderError;
 use isa::FeatureSet;
-
-/// The longest instruction (Intel SDM vol. 2, 2.3.11).
-const MAX_LENGTH: usize = 15;
 
 /// An instruction that completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +35,8 @@ pub struct Attribution {
 /// code before [`step`] or [`attribute`] can be reached from a signal handler. Not
 /// async-signal-safe; calling it again does nothing.
 pub fn init() {
-    let mut instruction = Instruction::default();
     // A NOP: any instruction will do.
-    decode_into(&[0x90], 0, &mut instruction);
+    let _ = Decoded::new(&[0x90], 0);
 }
 
 /// Says which features the instruction in `code` needs, without executing it; `None` if the bytes
@@ -51,14 +45,11 @@ pub fn init() {
 /// Async-signal-safe after [`init`].
 #[must_use]
 pub fn attribute(code: &[u8]) -> Option<Attribution> {
-    let mut instruction = Instruction::default();
-    if decode_into(code, 0, &mut instruction) != DecoderError::None {
-        return None;
-    }
+    let decoded = Decoded::new(code, 0).ok()?;
     Some(Attribution {
-        features: features::required(instruction.code())?,
-        length: instruction.len(),
-        emulated: !matches!(meaning(&instruction), Operation::Unknown),
+        features: decoded.features()?,
+        length: decoded.instruction.len(),
+        emulated: !matches!(decoded.operation, Operation::Unknown),
     })
 }
 
@@ -75,102 +66,57 @@ pub fn step(
     memory: &mut dyn Memory,
     permitted: FeatureSet,
 ) -> Result<Step, Fault> {
-    let mut code = [0; MAX_LENGTH];
-    let readable = memory.fetch(state.rip, &mut code).min(MAX_LENGTH);
-    let mut instruction = Instruction::default();
-    match decode_into(
-        code.get(..readable).unwrap_or_default(),
-        state.rip,
-        &mut instruction,
-    ) {
-        DecoderError::None => {}
-        DecoderError::NoMoreBytes if readable < MAX_LENGTH => {
-            return Err(Fault::Memory(MemoryFault {
-                address: state.rip.wrapping_add(readable as u64),
-                access: Access::Execute,
-                kind: FaultKind::Unmapped,
-            }));
-        }
-        _ => return Err(Fault::Unknown),
-    }
-    let features = features::required(instruction.code()).ok_or(Fault::Unknown)?;
+    let mut decoded = Decoded::none();
+    fetch(&mut decoded, state.rip, memory)?;
+    let features = decoded.features().ok_or(Fault::Unknown)?;
     if !permitted.is_superset(&features) {
         return Err(Fault::Unknown);
     }
-    let operation = meaning(&instruction);
-    if wants_ymm(&instruction) && state.width < Width::Ymm {
-        return Err(Fault::Unknown);
-    }
-    let mmx = wants_mmx(&instruction);
-    // A pending x87 exception would be #MF, for which `Fault` has no name.
-    if mmx && (!state.x87.present || state.x87.is_pending()) {
-        return Err(Fault::Unknown);
-    }
-    operation::execute(operation, &mut Context::new(state, memory, &instruction))?;
-    if mmx && !is_emms(&instruction) {
-        state.x87.enter_mmx();
-    }
-    state.rip = instruction.next_ip();
+    execute(&decoded, state, memory)?;
     Ok(Step {
         features,
-        length: instruction.len(),
+        length: decoded.instruction.len(),
     })
 }
 
-fn decode_into(code: &[u8], rip: u64, instruction: &mut Instruction) -> DecoderError {
-    match Decoder::try_with_ip(64, code, rip, DecoderOptions::NONE) {
-        Ok(mut decoder) => {
-            decoder.decode_out(instruction);
-            decoder.last_error()
+/// Decodes the instruction at `rip`; its code.
+pub(crate) fn fetch(
+    decoded: &mut Decoded,
+    rip: u64,
+    memory: &mut dyn Memory,
+) -> Result<[u8; MAX_LENGTH], Fault> {
+    let mut code = [0; MAX_LENGTH];
+    let readable = memory.fetch(rip, &mut code).min(MAX_LENGTH);
+    match decoded.decode(code.get(..readable).unwrap_or_default(), rip) {
+        Ok(()) => Ok(code),
+        Err(DecoderError::NoMoreBytes) if readable < MAX_LENGTH => {
+            Err(Fault::Memory(MemoryFault {
+                address: rip.wrapping_add(readable as u64),
+                access: Access::Execute,
+                kind: FaultKind::Unmapped,
+            }))
         }
-        Err(_) => DecoderError::InvalidInstruction,
+        Err(_) => Err(Fault::Unknown),
     }
 }
 
-/// The operation of an instruction all of whose operands the emulator understands.
-fn meaning(instruction: &Instruction) -> Operation {
-    let understood = (0..instruction.op_count()).all(|i| match instruction.try_op_kind(i) {
-        Ok(OpKind::Register) => {
-            let r = register(instruction, i);
-            r.is_gpr() || r.is_mm() || r.is_xmm() || r.is_ymm()
-        }
-        Ok(
-            OpKind::Memory
-            | OpKind::Immediate8
-            | OpKind::Immediate8_2nd
-            | OpKind::Immediate32
-            | OpKind::MemorySegRDI
-            | OpKind::MemorySegEDI,
-        ) => true,
-        _ => false,
-    });
-    let before_evex = matches!(
-        instruction.code().encoding(),
-        EncodingKind::Legacy | EncodingKind::VEX | EncodingKind::XOP | EncodingKind::D3NOW
-    );
-    if understood && before_evex {
-        operation::lookup(instruction.mnemonic())
-    } else {
-        Operation::Unknown
+/// Carries out `decoded`, which is at RIP, and advances RIP.
+pub(crate) fn execute(
+    decoded: &Decoded,
+    state: &mut State,
+    memory: &mut dyn Memory,
+) -> Result<(), Fault> {
+    if decoded.wants_ymm && state.width < Width::Ymm {
+        return Err(Fault::Unknown);
     }
-}
-
-/// Whether the instruction uses the x87 registers as MMX registers.
-fn wants_mmx(instruction: &Instruction) -> bool {
-    is_emms(instruction) || (0..instruction.op_count()).any(|i| register(instruction, i).is_mm())
-}
-
-fn is_emms(instruction: &Instruction) -> bool {
-    matches!(instruction.mnemonic(), Mnemonic::Emms | Mnemonic::Femms)
-}
-
-/// Whether the instruction needs the YMM state: all of AVX and XOP do, even their 128-bit forms.
-fn wants_ymm(instruction: &Instruction) -> bool {
-    let mut operands = (0..instruction.op_count()).map(|i| register(instruction, i));
-    let any_vector = operands.clone().any(iced_x86::Register::is_vector_register);
-    // VEX forms without any register (VZEROUPPER, VLDMXCSR) count too; those of BMI and TBM do not.
-    matches!(
-        instruction.code().encoding(),
-        EncodingKind::VEX | EncodingKind::XOP
-    ) && (any_vector || !operands.any(iced_x86::Register::is_gpr))
+    // A pending x87 exception would be #MF, for which `Fault` has no name.
+    if decoded.mmx != Mmx::Unused && (!state.x87.present || state.x87.is_pending()) {
+        return Err(Fault::Unknown);
+    }
+    operation::execute(&mut Context::new(state, memory, decoded))?;
+    if decoded.mmx == Mmx::Enters {
+        state.x87.enter_mmx();
+    }
+    state.rip = decoded.instruction.next_ip();
+    Ok(())
 }
