@@ -4,20 +4,57 @@
 //! that has finished one lost instruction goes on with those that follow, lost or not, as long as
 //! it is likely that another lost one is near. That is a *burst*.
 
+use crate::decoded::{Decoded, MAX_LENGTH};
 use crate::fault::Fault;
 use crate::features::EMULATED;
 use crate::memory::Memory;
 use crate::state::{State, flag};
-use crate::step::step;
+use crate::step::{execute, fetch};
+use iced_x86::Mnemonic;
 use isa::FeatureSet;
+
+/// Instructions that a [`Cache`] holds: the body of a large loop.
+const ENTRIES: usize = 256;
+/// Places of the table that finds them; a power of two, few of which collide.
+const PLACES: usize = 1024;
 
 /// Decoded instructions, kept from one burst to the next.
 ///
 /// Each is compared with the bytes of the code before it is used, so a cache may be kept for ever,
-/// and serve one thread after the other. About 24 KiB; [`Cache::new`] is a constant, for a static.
-#[derive(Debug)]
+/// and serve one thread after the other. About 60 KiB; [`Cache::new`] is a constant, for a static.
 pub struct Cache {
+    /// What [`Entry::lost`] was decided by.
     absent: FeatureSet,
+    /// In the order in which they were decoded: most often that of execution. `length` of them.
+    entries: [Option<Entry>; ENTRIES],
+    length: usize,
+    /// Position in `entries` by [`place`] of the address; may be out of date.
+    positions: [u8; PLACES],
+    /// Number of the present burst.
+    burst: u32,
+}
+
+/// A decoded instruction.
+struct Entry {
+    rip: u64,
+    code: [u8; MAX_LENGTH],
+    /// The features it needs that the CPU lacks.
+    features: FeatureSet,
+    /// There are such.
+    lost: bool,
+    /// May be carried out in a burst.
+    usable: bool,
+    /// The last burst in which its features were noted.
+    noted: u32,
+    decoded: Decoded,
+}
+
+impl core::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Cache")
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Cache {
@@ -26,8 +63,110 @@ impl Cache {
     pub const fn new() -> Self {
         Self {
             absent: FeatureSet::EMPTY,
+            entries: [const { None }; ENTRIES],
+            length: 0,
+            positions: [0; PLACES],
+            burst: 0,
         }
     }
+
+    fn begin(&mut self, absent: FeatureSet) {
+        if self.absent != absent {
+            self.absent = absent;
+            self.length = 0;
+        }
+        self.burst = self.burst.wrapping_add(1);
+    }
+
+    fn is_at(&self, position: usize, rip: u64) -> bool {
+        position < self.length
+            && matches!(self.entries.get(position), Some(Some(entry)) if entry.rip == rip)
+    }
+
+    /// Position of the instruction at `rip`, tried at `likely` first.
+    fn find(&mut self, rip: u64, likely: usize, memory: &mut dyn Memory) -> Result<usize, Fault> {
+        let mut position = likely;
+        if !self.is_at(position, rip) {
+            position = self.positions.get(place(rip)).copied().unwrap_or(0).into();
+        }
+        if self.is_at(position, rip)
+            && let Some(Some(entry)) = self.entries.get(position)
+        {
+            if memory.is_unchanged(rip, entry.code()) {
+                return Ok(position);
+            }
+            return self.decode(position, rip, memory);
+        }
+        if self.length == ENTRIES {
+            self.length = 0;
+        }
+        let position = self.length;
+        self.length = position.wrapping_add(1);
+        self.decode(position, rip, memory)
+    }
+
+    /// Decodes the instruction at `rip` into `position`.
+    fn decode(
+        &mut self,
+        position: usize,
+        rip: u64,
+        memory: &mut dyn Memory,
+    ) -> Result<usize, Fault> {
+        let Some(slot) = self.entries.get_mut(position) else {
+            return Err(Fault::Unknown);
+        };
+        let entry = slot.insert(Entry {
+            rip,
+            code: [0; MAX_LENGTH],
+            features: FeatureSet::EMPTY,
+            lost: false,
+            usable: false,
+            noted: self.burst.wrapping_sub(1),
+            decoded: Decoded::none(),
+        });
+        entry.code = fetch(&mut entry.decoded, rip, memory)?;
+        let features = entry.decoded.features().ok_or(Fault::Unknown)?;
+        entry.features = features & self.absent;
+        entry.lost = !entry.features.is_empty();
+        entry.usable = EMULATED.is_superset(&features)
+            && entry.decoded.instruction.mnemonic() != Mnemonic::Pause
+            && (entry.lost || !is_approximate(&entry.decoded) || knows_the_cpu(memory));
+        if let Some(place) = self.positions.get_mut(place(rip)) {
+            *place = position as u8;
+        }
+        Ok(position)
+    }
+}
+
+impl Entry {
+    fn code(&self) -> &[u8] {
+        self.code
+            .get(..self.decoded.instruction.len())
+            .unwrap_or_default()
+    }
+}
+
+fn place(rip: u64) -> usize {
+    rip as usize & (PLACES - 1)
+}
+
+/// Whether CPUs differ in the result: the emulator's own must not be mixed with the CPU's.
+fn is_approximate(decoded: &Decoded) -> bool {
+    matches!(
+        decoded.instruction.mnemonic(),
+        Mnemonic::Rcpps
+            | Mnemonic::Rcpss
+            | Mnemonic::Rsqrtps
+            | Mnemonic::Rsqrtss
+            | Mnemonic::Vrcpps
+            | Mnemonic::Vrcpss
+            | Mnemonic::Vrsqrtps
+            | Mnemonic::Vrsqrtss
+    )
+}
+
+fn knows_the_cpu(memory: &mut dyn Memory) -> bool {
+    memory.reciprocal(0x3f80_0000).is_some() && memory.reciprocal_sqrt(0x3f80_0000).is_some()
 }
 
 impl Default for Cache {
@@ -78,7 +217,7 @@ pub struct Burst {
 
 /// Carries out instructions from RIP on, until one is not for a burst or the budget is used up.
 ///
-/// The result is what as many calls of [`step`] give. `absent` are the features that the CPU lacks.
+/// The result is what as many calls of [`step`](crate::step) give. `absent` are the features that the CPU lacks.
 /// Async-signal-safe after [`init`](crate::init) if `memory` is.
 pub fn burst(
     state: &mut State,
@@ -87,7 +226,7 @@ pub fn burst(
     absent: FeatureSet,
     budget: Budget,
 ) -> Burst {
-    cache.absent = absent;
+    cache.begin(absent);
     let mut done = Burst {
         instructions: 0,
         emulated: 0,
@@ -95,37 +234,62 @@ pub fn burst(
         address: 0,
         end: End::Budget,
     };
-    let mut quiet = 0;
+    let mut quiet = 0u32;
+    let mut likely = 0;
     while done.instructions < budget.instructions {
-        if state.rflags & (flag::TF | flag::AC) != 0 {
-            done.end = End::Unknown;
-            break;
+        match advance(state, memory, cache, likely, &mut done) {
+            Ok((position, lost)) => {
+                likely = position.wrapping_add(1);
+                quiet = if lost { 0 } else { quiet.saturating_add(1) };
+            }
+            Err(end) => {
+                done.end = end;
+                break;
+            }
         }
-        let address = state.rip;
-        let features = match step(state, memory, EMULATED) {
-            Ok(step) => step.features & absent,
-            Err(Fault::Unknown) => {
-                done.end = End::Unknown;
-                break;
-            }
-            Err(fault) => {
-                done.end = End::Fault(fault);
-                break;
-            }
-        };
-        done.instructions = done.instructions.saturating_add(1);
-        if features.is_empty() {
-            quiet += 1;
-            if quiet > budget.patience {
-                done.end = End::Left;
-                break;
-            }
-        } else {
-            quiet = 0;
-            done.emulated = done.emulated.saturating_add(1);
-            done.features |= features;
-            done.address = address;
+        if quiet > budget.patience {
+            done.end = End::Left;
+            break;
         }
     }
     done
+}
+
+/// Carries out the instruction at RIP: its position in the cache, and whether the CPU lacks it.
+fn advance(
+    state: &mut State,
+    memory: &mut dyn Memory,
+    cache: &mut Cache,
+    likely: usize,
+    done: &mut Burst,
+) -> Result<(usize, bool), End> {
+    if state.rflags & (flag::TF | flag::AC) != 0 {
+        return Err(End::Unknown);
+    }
+    let position = cache.find(state.rip, likely, memory).map_err(end_of)?;
+    let burst = cache.burst;
+    let Some(Some(entry)) = cache.entries.get_mut(position) else {
+        return Err(End::Unknown);
+    };
+    if !entry.usable {
+        return Err(End::Unknown);
+    }
+    execute(&entry.decoded, state, memory).map_err(end_of)?;
+    done.instructions = done.instructions.saturating_add(1);
+    if entry.lost {
+        done.emulated = done.emulated.saturating_add(1);
+        done.address = entry.rip;
+        if entry.noted != burst {
+            entry.noted = burst;
+            done.features |= entry.features;
+        }
+    }
+    Ok((position, entry.lost))
+}
+
+fn end_of(fault: Fault) -> End {
+    match fault {
+        Fault::Unknown => End::Unknown,
+        fault => End::Fault(fault),
+    }
 }

@@ -32,7 +32,7 @@ impl<'a> Context<'a> {
             imm: decoded.imm,
             bits: decoded.bits.into(),
             predicates: if decoded.zeroes_upper { 0x1f } else { 7 },
-            memory: decoded.operands.contains(&Operand::Memory),
+            memory: decoded.in_memory,
             rflags: state.rflags,
             float: Environment::new(state.mxcsr),
         };
@@ -166,17 +166,38 @@ impl<'a> Context<'a> {
     }
 
     /// Operand as a vector: a register cut to its size, or memory zero-extended.
-    #[inline]
     pub(crate) fn vector(&mut self, operand: u32) -> Result<Vector, Fault> {
-        Ok(match self.operand(operand) {
+        let mut value = Vector::ZERO;
+        self.read_vector(operand, &mut value)?;
+        Ok(value)
+    }
+
+    /// As [`vector`](Self::vector), into `value`, which is all zero.
+    #[inline(always)]
+    pub(crate) fn read_vector(&mut self, operand: u32, value: &mut Vector) -> Result<(), Fault> {
+        match self.operand(operand) {
             Operand::Vector { number, bytes } => {
-                self.register(number.into()).truncated(bytes.into())
+                let number = usize::from(number) % self.state.vector.len();
+                if let Some(register) = self.state.vector.get(number) {
+                    // All but MMX registers have 16 bytes at least.
+                    value.copy_low::<16>(register);
+                    if bytes > 16 {
+                        value.copy_low::<32>(register);
+                    }
+                }
             }
-            Operand::Memory => return self.load(),
-            Operand::Mmx(number) => Vector::from_lane(self.state.x87.mmx(number.into())),
-            Operand::Gpr(gpr) => Vector::from_lane(self.read(gpr)),
-            Operand::Immediate | Operand::None => Vector::ZERO,
-        })
+            Operand::Memory => {
+                let address = self.address(0);
+                self.check_alignment(address)?;
+                if let Some(buffer) = value.0.get_mut(..self.decoded.size.into()) {
+                    self.memory.read(address, buffer)?;
+                }
+            }
+            Operand::Mmx(number) => value.set_lane(0, self.state.x87.mmx(number.into())),
+            Operand::Gpr(gpr) => value.set_lane(0, self.read(gpr)),
+            Operand::Immediate | Operand::None => {}
+        }
+        Ok(())
     }
 
     /// Writes an operand from the low end of a vector.

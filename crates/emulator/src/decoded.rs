@@ -109,6 +109,8 @@ pub(crate) struct Decoded {
     pub operands: [Operand; MAX_OPERANDS],
     /// Number of operands that are not immediates; these come first.
     pub count: u8,
+    /// An operand is in memory.
+    pub in_memory: bool,
     /// Kind of the last operand of all.
     pub last: OpKind,
     pub address: Address,
@@ -145,6 +147,7 @@ impl Decoded {
             operation: Operation::Unknown,
             operands: [Operand::None; MAX_OPERANDS],
             count: 0,
+            in_memory: false,
             last: OpKind::Register,
             address: Address {
                 base: None,
@@ -186,6 +189,7 @@ impl Decoded {
         for (place, i) in self.operands.iter_mut().zip(all.clone()) {
             *place = operand(instruction, i);
         }
+        self.in_memory = self.operands.contains(&Operand::Memory);
         self.operation = meaning(instruction);
         self.count = all
             .clone()

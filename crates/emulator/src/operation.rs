@@ -151,22 +151,28 @@ pub(crate) fn execute(cx: &mut Context<'_>) -> Result<(), Fault> {
             return Ok(());
         }
         Operation::Unary(f) => {
-            let source = cx.vector(last)?;
+            let mut source = Vector::ZERO;
+            cx.read_vector(last, &mut source)?;
             let result = f(&mut cx.execution, &source);
             cx.check_float()?;
             cx.write_vector(0, &result)?;
         }
         Operation::Binary(f) => {
-            let a = cx.vector(first_source)?;
-            let b = cx.vector(last)?;
+            let mut a = Vector::ZERO;
+            cx.read_vector(first_source, &mut a)?;
+            let mut b = Vector::ZERO;
+            cx.read_vector(last, &mut b)?;
             let result = f(&mut cx.execution, &a, &b);
             cx.check_float()?;
             cx.write_vector(0, &result)?;
         }
         Operation::Ternary(f) => {
-            let a = cx.vector(0)?;
-            let b = cx.vector(1)?;
-            let c = cx.vector(2)?;
+            let mut a = Vector::ZERO;
+            cx.read_vector(0, &mut a)?;
+            let mut b = Vector::ZERO;
+            cx.read_vector(1, &mut b)?;
+            let mut c = Vector::ZERO;
+            cx.read_vector(2, &mut c)?;
             let result = f(&mut cx.execution, &a, &b, &c);
             cx.check_float()?;
             cx.write_vector(0, &result)?;
@@ -187,26 +193,32 @@ pub(crate) fn execute(cx: &mut Context<'_>) -> Result<(), Fault> {
             } else {
                 (first_source, cx.vector(last)?.lane(0))
             };
-            let source = cx.vector(source)?;
+            let operand = source;
+            let mut source = Vector::ZERO;
+            cx.read_vector(operand, &mut source)?;
             let result = f(&mut cx.execution, &source, count);
             cx.write_vector(0, &result)?;
         }
         Operation::ToInteger(f) => {
-            let source = cx.vector(last)?;
+            let mut source = Vector::ZERO;
+            cx.read_vector(last, &mut source)?;
             let result = f(&mut cx.execution, &source);
             cx.check_float()?;
             cx.write_integer(0, result)?;
         }
         Operation::FromInteger(f) => {
-            let a = cx.vector(first_source)?;
+            let mut a = Vector::ZERO;
+            cx.read_vector(first_source, &mut a)?;
             let b = cx.integer(last)?;
             let result = f(&mut cx.execution, &a, b);
             cx.check_float()?;
             cx.write_vector(0, &result)?;
         }
         Operation::Test(f) => {
-            let a = cx.vector(0)?;
-            let b = cx.vector(last)?;
+            let mut a = Vector::ZERO;
+            cx.read_vector(0, &mut a)?;
+            let mut b = Vector::ZERO;
+            cx.read_vector(last, &mut b)?;
             f(&mut cx.execution, &a, &b);
             cx.check_float()?;
         }

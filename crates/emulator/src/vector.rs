@@ -53,9 +53,36 @@ impl Vector {
     /// This register with everything from byte `bytes` up cleared.
     #[must_use]
     #[inline]
-    pub fn truncated(mut self, bytes: usize) -> Self {
-        self.0.iter_mut().skip(bytes).for_each(|b| *b = 0);
-        self
+    pub fn truncated(self, bytes: usize) -> Self {
+        // The common lengths as constants: a copy of whole registers each.
+        match bytes {
+            64.. => self,
+            32 => self.low::<32>(),
+            16 => self.low::<16>(),
+            _ => {
+                let mut vector = self;
+                vector.0.iter_mut().skip(bytes).for_each(|b| *b = 0);
+                vector
+            }
+        }
+    }
+
+    #[inline]
+    fn low<const BYTES: usize>(&self) -> Self {
+        let mut vector = Self::ZERO;
+        vector.copy_low::<BYTES>(self);
+        vector
+    }
+
+    /// Takes over the lowest `BYTES` bytes of `from`.
+    #[inline]
+    pub(crate) fn copy_low<const BYTES: usize>(&mut self, from: &Self) {
+        if let (Some(to), Some(from)) = (
+            self.0.first_chunk_mut::<BYTES>(),
+            from.0.first_chunk::<BYTES>(),
+        ) {
+            *to = *from;
+        }
     }
 }
 
@@ -106,10 +133,29 @@ pub(crate) fn build<T: Lane>(bytes: usize, mut f: impl FnMut(usize) -> T) -> Vec
     result
 }
 
+/// The same code once for each vector length, a constant in each, so that the compiler can make
+/// vector instructions of its loop over lanes.
+macro_rules! by_length {
+    ($bytes:expr, |$length:ident| $code:expr) => {
+        match $bytes {
+            32 => {
+                let $length = 32;
+                $code
+            }
+            16 => {
+                let $length = 16;
+                $code
+            }
+            $length => $code,
+        }
+    };
+}
+pub(crate) use by_length;
+
 /// Applies `f` to each lane of `a`.
 #[inline]
 pub(crate) fn map<T: Lane, R: Lane>(bytes: usize, a: &Vector, mut f: impl FnMut(T) -> R) -> Vector {
-    build(bytes, |i| f(a.lane(i)))
+    by_length!(bytes, |bytes| build(bytes, |i| f(a.lane(i))))
 }
 
 /// Applies `f` to each pair of lanes of `a` and `b`.
@@ -120,5 +166,5 @@ pub(crate) fn zip<T: Lane, U: Lane, R: Lane>(
     b: &Vector,
     mut f: impl FnMut(T, U) -> R,
 ) -> Vector {
-    build(bytes, |i| f(a.lane(i), b.lane(i)))
+    by_length!(bytes, |bytes| build(bytes, |i| f(a.lane(i), b.lane(i))))
 }

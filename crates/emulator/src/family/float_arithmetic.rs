@@ -1,55 +1,66 @@
 //! Floating-point arithmetic on packed and scalar operands.
 
 use crate::execution::Execution;
-use crate::float::{self, Environment, F32, F64, Format};
+use crate::float::{self, Environment, F32, F64, Format, Quick};
 use crate::operation::Operation::{Binary, Unary};
 use crate::operation::rows;
-use crate::vector::{Vector, build};
+use crate::vector::{Vector, build, by_length};
 
 /// `$f` on each lane of format `$format`.
 macro_rules! packed {
-    ($format:ty, $f:path) => {
-        Binary(|e, a, b| packed::<$format>(e, a, b, $f))
+    ($format:ty, $f:ident) => {
+        Binary(|e, a, b| {
+            quick::<$format>(e, a, b, <$format as Quick>::$f)
+                .unwrap_or_else(|| packed::<$format>(e, a, b, float::$f::<$format>))
+        })
     };
 }
 
 /// `$f` on lane 0; the other lanes are those of the first source.
 macro_rules! scalar {
-    ($format:ty, $f:path) => {
-        Binary(|e, a, b| scalar::<$format>(e, a, b, $f))
+    ($format:ty, $f:ident) => {
+        Binary(|e, a, b| {
+            let (value, is_it) = <$format as Quick>::$f(a.lane(0), b.lane(0));
+            if e.float.easy && is_it {
+                let mut result = a.truncated(16);
+                result.set_lane(0, value);
+                return result;
+            }
+            scalar::<$format>(e, a, b, float::$f::<$format>)
+        })
     };
 }
 
 rows! {
-    Addps, Vaddps => packed!(F32, float::add::<F32>);
-    Addpd, Vaddpd => packed!(F64, float::add::<F64>);
-    Addss, Vaddss => scalar!(F32, float::add::<F32>);
-    Addsd, Vaddsd => scalar!(F64, float::add::<F64>);
-    Subps, Vsubps => packed!(F32, float::sub::<F32>);
-    Subpd, Vsubpd => packed!(F64, float::sub::<F64>);
-    Subss, Vsubss => scalar!(F32, float::sub::<F32>);
-    Subsd, Vsubsd => scalar!(F64, float::sub::<F64>);
-    Mulps, Vmulps => packed!(F32, float::mul::<F32>);
-    Mulpd, Vmulpd => packed!(F64, float::mul::<F64>);
-    Mulss, Vmulss => scalar!(F32, float::mul::<F32>);
-    Mulsd, Vmulsd => scalar!(F64, float::mul::<F64>);
-    Divps, Vdivps => packed!(F32, float::div::<F32>);
-    Divpd, Vdivpd => packed!(F64, float::div::<F64>);
-    Divss, Vdivss => scalar!(F32, float::div::<F32>);
-    Divsd, Vdivsd => scalar!(F64, float::div::<F64>);
-    Minps, Vminps => packed!(F32, float::min::<F32>);
-    Minpd, Vminpd => packed!(F64, float::min::<F64>);
-    Minss, Vminss => scalar!(F32, float::min::<F32>);
-    Minsd, Vminsd => scalar!(F64, float::min::<F64>);
-    Maxps, Vmaxps => packed!(F32, float::max::<F32>);
-    Maxpd, Vmaxpd => packed!(F64, float::max::<F64>);
-    Maxss, Vmaxss => scalar!(F32, float::max::<F32>);
-    Maxsd, Vmaxsd => scalar!(F64, float::max::<F64>);
+    Addps, Vaddps => packed!(F32, add);
+    Addpd, Vaddpd => packed!(F64, add);
+    Addss, Vaddss => scalar!(F32, add);
+    Addsd, Vaddsd => scalar!(F64, add);
+    Subps, Vsubps => packed!(F32, sub);
+    Subpd, Vsubpd => packed!(F64, sub);
+    Subss, Vsubss => scalar!(F32, sub);
+    Subsd, Vsubsd => scalar!(F64, sub);
+    Mulps, Vmulps => packed!(F32, mul);
+    Mulpd, Vmulpd => packed!(F64, mul);
+    Mulss, Vmulss => scalar!(F32, mul);
+    Mulsd, Vmulsd => scalar!(F64, mul);
+    Divps, Vdivps => packed!(F32, div);
+    Divpd, Vdivpd => packed!(F64, div);
+    Divss, Vdivss => scalar!(F32, div);
+    Divsd, Vdivsd => scalar!(F64, div);
+    Minps, Vminps => packed!(F32, min);
+    Minpd, Vminpd => packed!(F64, min);
+    Minss, Vminss => scalar!(F32, min);
+    Minsd, Vminsd => scalar!(F64, min);
+    Maxps, Vmaxps => packed!(F32, max);
+    Maxpd, Vmaxpd => packed!(F64, max);
+    Maxss, Vmaxss => scalar!(F32, max);
+    Maxsd, Vmaxsd => scalar!(F64, max);
 
     Sqrtps, Vsqrtps => Unary(|e, a| each::<F32>(e, a, float::sqrt::<F32>));
     Sqrtpd, Vsqrtpd => Unary(|e, a| each::<F64>(e, a, float::sqrt::<F64>));
-    Sqrtss, Vsqrtss => scalar!(F32, second_sqrt::<F32>);
-    Sqrtsd, Vsqrtsd => scalar!(F64, second_sqrt::<F64>);
+    Sqrtss, Vsqrtss => Binary(|e, a, b| scalar::<F32>(e, a, b, second_sqrt::<F32>));
+    Sqrtsd, Vsqrtsd => Binary(|e, a, b| scalar::<F64>(e, a, b, second_sqrt::<F64>));
     Rcpps, Vrcpps => Unary(|e, a| each::<F32>(e, a, |_, x| float::reciprocal(x)));
     Rcpss, Vrcpss => Binary(|e, a, b| scalar::<F32>(e, a, b, |_, _, x| float::reciprocal(x)));
     Rsqrtps, Vrsqrtps => Unary(|e, a| each::<F32>(e, a, |_, x| float::reciprocal_sqrt(x)));
@@ -91,6 +102,26 @@ fn packed<F: Format>(e: &mut Execution, a: &Vector, b: &Vector, f: Function2) ->
     build(e.bytes, |i| {
         F::lane(f(&mut e.float, lane::<F>(a, i), lane::<F>(b, i)))
     })
+}
+
+/// All lanes by the CPU's own arithmetic, if it gives the same in each.
+#[inline]
+fn quick<F: Quick>(
+    e: &Execution,
+    a: &Vector,
+    b: &Vector,
+    f: impl Fn(F::Bits, F::Bits) -> (F::Bits, bool),
+) -> Option<Vector> {
+    if !e.float.easy {
+        return None;
+    }
+    let mut same = true;
+    let result = by_length!(e.bytes, |bytes| build(bytes, |i| {
+        let (value, is_it) = f(a.lane(i), b.lane(i));
+        same &= is_it;
+        value
+    }));
+    same.then_some(result)
 }
 
 fn scalar<F: Format>(e: &mut Execution, a: &Vector, b: &Vector, f: Function2) -> Vector {

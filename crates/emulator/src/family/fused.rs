@@ -3,10 +3,10 @@
 //! two of three sources and adds the third.
 
 use crate::execution::Execution;
-use crate::float::{self, F32, F64, Format};
+use crate::float::{self, F32, F64, Format, Quick};
 use crate::operation::Operation::{Select, Ternary};
 use crate::operation::rows;
-use crate::vector::{Vector, build};
+use crate::vector::{Vector, build, by_length};
 
 /// Signs of the product and of the addend in even and in odd lanes.
 #[derive(Clone, Copy)]
@@ -177,17 +177,42 @@ fn lane<F: Format>(e: &mut Execution, signs: Signs, [x, y, z]: [&Vector; 3], i: 
     ))
 }
 
-fn packed<F: Format>(e: &mut Execution, signs: Signs, operands: [&Vector; 3]) -> Vector {
+#[inline]
+fn packed<F: Quick>(e: &mut Execution, signs: Signs, operands: [&Vector; 3]) -> Vector {
+    if e.float.easy {
+        let [x, y, z] = operands;
+        let mut same = true;
+        let result = by_length!(e.bytes, |bytes| build(bytes, |i| {
+            let (product, addend) = signs.in_lane(i);
+            let (value, is_it) = F::mul_add(x.lane(i), y.lane(i), z.lane(i), product, addend);
+            same &= is_it;
+            value
+        }));
+        if same {
+            return result;
+        }
+    }
     build(e.bytes, |i| lane::<F>(e, signs, operands, i))
 }
 
-fn scalar<F: Format>(
+#[inline]
+fn scalar<F: Quick>(
     e: &mut Execution,
     signs: Signs,
     rest: &Vector,
     operands: [&Vector; 3],
 ) -> Vector {
     let mut result = rest.truncated(16);
-    result.set_lane(0, lane::<F>(e, signs, operands, 0));
+    let (product, addend) = signs.in_lane(0);
+    let [x, y, z] = operands.map(|v| v.lane(0));
+    let (value, is_it) = F::mul_add(x, y, z, product, addend);
+    result.set_lane(
+        0,
+        if e.float.easy && is_it {
+            value
+        } else {
+            lane::<F>(e, signs, operands, 0)
+        },
+    );
     result
 }

@@ -29,6 +29,8 @@ pub(crate) struct Environment {
     pub rounding: Rounding,
     pub denormals_are_zeros: bool,
     pub flush_to_zero: bool,
+    /// An inexact result is nothing new, and is rounded to nearest: see [`super::quick`].
+    pub easy: bool,
     masked: u32,
     raised: u32,
     /// Raised by steps that are finished.
@@ -45,6 +47,9 @@ impl Environment {
             rounding: Rounding::from_bits(mxcsr >> 13),
             denormals_are_zeros: mxcsr & 1 << 6 != 0,
             flush_to_zero: mxcsr & 1 << 15 != 0,
+            easy: mxcsr & 0x6000 == 0
+                && mxcsr & exception::PRECISION != 0
+                && mxcsr >> 7 & exception::PRECISION != 0,
             masked: mxcsr >> 7 & 0x3f,
             raised: 0,
             settled: 0,

@@ -1,7 +1,7 @@
 //! IEEE 754 arithmetic as SSE and AVX define it, in integers only.
 //!
-//! Independent of the host's MXCSR, so that it can run in a signal handler, and exact: every
-//! operation computes enough bits of the infinitely precise result, then [`round`] cuts it once.
+//! Every operation computes enough bits of the infinitely precise result, then [`round`] cuts it
+//! once. Only where nothing can differ it leaves the work to the CPU: [`quick`].
 //! Generic over the format, [`F16`], [`F32`] or [`F64`]; values travel as their bits in a `u64`.
 
 mod arithmetic;
@@ -9,6 +9,7 @@ mod compare;
 mod convert;
 mod environment;
 mod fused;
+mod quick;
 mod reciprocal;
 mod round;
 
@@ -17,6 +18,7 @@ pub(crate) use compare::{Ordering, compare, max, min, predicate};
 pub(crate) use convert::{from_i64, half_to_single, integral, resize, single_to_half, to_integer};
 pub(crate) use environment::{Environment, Rounding};
 pub(crate) use fused::mul_add;
+pub(crate) use quick::Quick;
 pub(crate) use reciprocal::{reciprocal, reciprocal_sqrt};
 
 use crate::fault::exception;
