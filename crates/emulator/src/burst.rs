@@ -188,7 +188,8 @@ pub struct Budget {
 /// Why a burst ended. RIP is at the first instruction that was not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The lost code is left: as many instructions as [`Budget::patience`] that the CPU has itself.
+    /// The lost code is left: after as many instructions as [`Budget::patience`] that the CPU has
+    /// itself comes another.
     Left,
     /// As many instructions as [`Budget::instructions`].
     Budget,
@@ -234,57 +235,47 @@ pub fn burst(
         address: 0,
         end: End::Budget,
     };
-    let mut quiet = 0u32;
+    let mut quiet = 0;
     let mut likely = 0;
     while done.instructions < budget.instructions {
-        match advance(state, memory, cache, likely, &mut done) {
-            Ok((position, lost)) => {
-                likely = position.wrapping_add(1);
-                quiet = if lost { 0 } else { quiet.saturating_add(1) };
-            }
-            Err(end) => {
-                done.end = end;
+        let position = match cache.find(state.rip, likely, memory) {
+            Ok(position) => position,
+            Err(fault) => {
+                done.end = end_of(fault);
                 break;
             }
-        }
-        if quiet > budget.patience {
+        };
+        likely = position.wrapping_add(1);
+        let burst = cache.burst;
+        let Some(Some(entry)) = cache.entries.get_mut(position) else {
+            break;
+        };
+        if !entry.lost && quiet >= budget.patience {
             done.end = End::Left;
             break;
         }
-    }
-    done
-}
-
-/// Carries out the instruction at RIP: its position in the cache, and whether the CPU lacks it.
-fn advance(
-    state: &mut State,
-    memory: &mut dyn Memory,
-    cache: &mut Cache,
-    likely: usize,
-    done: &mut Burst,
-) -> Result<(usize, bool), End> {
-    if state.rflags & (flag::TF | flag::AC) != 0 {
-        return Err(End::Unknown);
-    }
-    let position = cache.find(state.rip, likely, memory).map_err(end_of)?;
-    let burst = cache.burst;
-    let Some(Some(entry)) = cache.entries.get_mut(position) else {
-        return Err(End::Unknown);
-    };
-    if !entry.usable {
-        return Err(End::Unknown);
-    }
-    execute(&entry.decoded, state, memory).map_err(end_of)?;
-    done.instructions = done.instructions.saturating_add(1);
-    if entry.lost {
-        done.emulated = done.emulated.saturating_add(1);
-        done.address = entry.rip;
-        if entry.noted != burst {
-            entry.noted = burst;
-            done.features |= entry.features;
+        if !entry.usable || state.rflags & (flag::TF | flag::AC) != 0 {
+            done.end = End::Unknown;
+            break;
+        }
+        if let Err(fault) = execute(&entry.decoded, state, memory) {
+            done.end = end_of(fault);
+            break;
+        }
+        done.instructions = done.instructions.saturating_add(1);
+        if entry.lost {
+            quiet = 0;
+            done.emulated = done.emulated.saturating_add(1);
+            done.address = entry.rip;
+            if entry.noted != burst {
+                entry.noted = burst;
+                done.features |= entry.features;
+            }
+        } else {
+            quiet = quiet.saturating_add(1);
         }
     }
-    Ok((position, entry.lost))
+    done
 }
 
 fn end_of(fault: Fault) -> End {

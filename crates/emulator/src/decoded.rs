@@ -130,6 +130,8 @@ pub(crate) struct Decoded {
     /// All of AVX and XOP need the YMM state, even their 128-bit forms.
     pub wants_ymm: bool,
     pub mmx: Mmx,
+    /// Pushes to or pops from the shadow stack, where the thread has one.
+    pub calls_or_returns: bool,
 }
 
 impl Decoded {
@@ -166,6 +168,7 @@ impl Decoded {
             zeroes_upper: false,
             wants_ymm: false,
             mmx: Mmx::Unused,
+            calls_or_returns: false,
         }
     }
 
@@ -228,6 +231,7 @@ impl Decoded {
             instruction.code().encoding(),
             EncodingKind::VEX | EncodingKind::XOP
         ) && (any(Register::is_vector_register) || !any(Register::is_gpr));
+        self.calls_or_returns = matches!(instruction.mnemonic(), Mnemonic::Call | Mnemonic::Ret);
         self.mmx = match instruction.mnemonic() {
             Mnemonic::Emms | Mnemonic::Femms => Mmx::Leaves,
             _ if mmx => Mmx::Enters,

@@ -109,6 +109,9 @@ pub(crate) fn execute(
     if decoded.wants_ymm && state.width < Width::Ymm {
         return Err(Fault::Unknown);
     }
+    if decoded.calls_or_returns && state.shadow_stack {
+        return Err(Fault::Unknown);
+    }
     // A pending x87 exception would be #MF, for which `Fault` has no name.
     if decoded.mmx != Mmx::Unused && (!state.x87.present || state.x87.is_pending()) {
         return Err(Fault::Unknown);

@@ -1,8 +1,11 @@
 //! Floating-point arithmetic on packed and scalar operands.
 
+use crate::context::Context;
 use crate::execution::Execution;
+use crate::fault::Fault;
 use crate::float::{self, Environment, F32, F64, Format, Quick};
-use crate::operation::Operation::{Binary, Unary};
+use crate::memory::Memory;
+use crate::operation::Operation::{Binary, Special, Unary};
 use crate::operation::rows;
 use crate::vector::{Vector, build, by_length};
 
@@ -61,12 +64,10 @@ rows! {
     Sqrtpd, Vsqrtpd => Unary(|e, a| each::<F64>(e, a, float::sqrt::<F64>));
     Sqrtss, Vsqrtss => Binary(|e, a, b| scalar::<F32>(e, a, b, second_sqrt::<F32>));
     Sqrtsd, Vsqrtsd => Binary(|e, a, b| scalar::<F64>(e, a, b, second_sqrt::<F64>));
-    Rcpps, Vrcpps => Unary(|e, a| each::<F32>(e, a, |_, x| float::reciprocal(x)));
-    Rcpss, Vrcpss => Binary(|e, a, b| scalar::<F32>(e, a, b, |_, _, x| float::reciprocal(x)));
-    Rsqrtps, Vrsqrtps => Unary(|e, a| each::<F32>(e, a, |_, x| float::reciprocal_sqrt(x)));
-    Rsqrtss, Vrsqrtss => Binary(|e, a, b| {
-        scalar::<F32>(e, a, b, |_, _, x| float::reciprocal_sqrt(x))
-    });
+    Rcpps, Vrcpps => Special(|cx| approximate_each(cx, reciprocal));
+    Rcpss, Vrcpss => Special(|cx| approximate_first(cx, reciprocal));
+    Rsqrtps, Vrsqrtps => Special(|cx| approximate_each(cx, reciprocal_sqrt));
+    Rsqrtss, Vrsqrtss => Special(|cx| approximate_first(cx, reciprocal_sqrt));
 
     Addsubps, Vaddsubps => Binary(alternating::<F32>);
     Addsubpd, Vaddsubpd => Binary(alternating::<F64>);
@@ -134,6 +135,37 @@ fn scalar<F: Format>(e: &mut Execution, a: &Vector, b: &Vector, f: Function2) ->
 /// The scalar square root is of the second source alone.
 fn second_sqrt<F: Format>(env: &mut Environment, _: u64, b: u64) -> u64 {
     float::sqrt::<F>(env, b)
+}
+
+/// What this CPU's RCPSS gives, or about that.
+fn reciprocal(memory: &mut dyn Memory, x: u32) -> u32 {
+    memory
+        .reciprocal(x)
+        .unwrap_or_else(|| float::reciprocal(x.into()) as u32)
+}
+
+/// What this CPU's RSQRTSS gives, or about that.
+fn reciprocal_sqrt(memory: &mut dyn Memory, x: u32) -> u32 {
+    memory
+        .reciprocal_sqrt(x)
+        .unwrap_or_else(|| float::reciprocal_sqrt(x.into()) as u32)
+}
+
+/// A function of one number that CPUs have their own tables for.
+type Approximation = fn(&mut dyn Memory, u32) -> u32;
+
+fn approximate_each(cx: &mut Context<'_>, f: Approximation) -> Result<(), Fault> {
+    let source = cx.vector(cx.operands().saturating_sub(1))?;
+    let result = build(cx.execution.bytes, |i| f(cx.memory, source.lane(i)));
+    cx.write_vector(0, &result)
+}
+
+fn approximate_first(cx: &mut Context<'_>, f: Approximation) -> Result<(), Fault> {
+    let last = cx.operands().saturating_sub(1);
+    let mut result = cx.vector(u32::from(last > 1))?.truncated(16);
+    let source = cx.vector(last)?;
+    result.set_lane(0, f(cx.memory, source.lane(0)));
+    cx.write_vector(0, &result)
 }
 
 /// Subtracts in even lanes, adds in odd ones.
