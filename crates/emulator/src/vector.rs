@@ -127,35 +127,25 @@ lane!(u8 i8 u16 i16 u32 i32 u64 i64 u128 i128);
 #[inline]
 pub(crate) fn build<T: Lane>(bytes: usize, mut f: impl FnMut(usize) -> T) -> Vector {
     let mut result = Vector::ZERO;
-    for i in 0..bytes / T::BYTES {
-        result.set_lane(i, f(i));
+    let mut fill = |bytes: usize| {
+        for i in 0..bytes / T::BYTES {
+            result.set_lane(i, f(i));
+        }
+    };
+    // The common lengths as constants, so that the compiler can make vector instructions of the
+    // loop over lanes.
+    match bytes {
+        32 => fill(32),
+        16 => fill(16),
+        _ => fill(bytes),
     }
     result
 }
 
-/// The same code once for each vector length, a constant in each, so that the compiler can make
-/// vector instructions of its loop over lanes.
-macro_rules! by_length {
-    ($bytes:expr, |$length:ident| $code:expr) => {
-        match $bytes {
-            32 => {
-                let $length = 32;
-                $code
-            }
-            16 => {
-                let $length = 16;
-                $code
-            }
-            $length => $code,
-        }
-    };
-}
-pub(crate) use by_length;
-
 /// Applies `f` to each lane of `a`.
 #[inline]
 pub(crate) fn map<T: Lane, R: Lane>(bytes: usize, a: &Vector, mut f: impl FnMut(T) -> R) -> Vector {
-    by_length!(bytes, |bytes| build(bytes, |i| f(a.lane(i))))
+    build(bytes, |i| f(a.lane(i)))
 }
 
 /// Applies `f` to each pair of lanes of `a` and `b`.
@@ -166,5 +156,5 @@ pub(crate) fn zip<T: Lane, U: Lane, R: Lane>(
     b: &Vector,
     mut f: impl FnMut(T, U) -> R,
 ) -> Vector {
-    by_length!(bytes, |bytes| build(bytes, |i| f(a.lane(i), b.lane(i))))
+    build(bytes, |i| f(a.lane(i), b.lane(i)))
 }

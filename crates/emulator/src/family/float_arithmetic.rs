@@ -7,7 +7,7 @@ use crate::float::{self, Environment, F32, F64, Format, Quick};
 use crate::memory::Memory;
 use crate::operation::Operation::{Binary, Special, Unary};
 use crate::operation::rows;
-use crate::vector::{Vector, build, by_length};
+use crate::vector::{Vector, build};
 
 /// `$f` on each lane of format `$format`.
 macro_rules! packed {
@@ -117,11 +117,11 @@ fn quick<F: Quick>(
         return None;
     }
     let mut same = true;
-    let result = by_length!(e.bytes, |bytes| build(bytes, |i| {
+    let result = build(e.bytes, |i| {
         let (value, is_it) = f(a.lane(i), b.lane(i));
         same &= is_it;
         value
-    }));
+    });
     same.then_some(result)
 }
 

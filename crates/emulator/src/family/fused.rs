@@ -6,7 +6,7 @@ use crate::execution::Execution;
 use crate::float::{self, F32, F64, Format, Quick};
 use crate::operation::Operation::{Select, Ternary};
 use crate::operation::rows;
-use crate::vector::{Vector, build, by_length};
+use crate::vector::{Vector, build};
 
 /// Signs of the product and of the addend in even and in odd lanes.
 #[derive(Clone, Copy)]
@@ -182,12 +182,12 @@ fn packed<F: Quick>(e: &mut Execution, signs: Signs, operands: [&Vector; 3]) -> 
     if e.float.easy {
         let [x, y, z] = operands;
         let mut same = true;
-        let result = by_length!(e.bytes, |bytes| build(bytes, |i| {
+        let result = build(e.bytes, |i| {
             let (product, addend) = signs.in_lane(i);
             let (value, is_it) = F::mul_add(x.lane(i), y.lane(i), z.lane(i), product, addend);
             same &= is_it;
             value
-        }));
+        });
         if same {
             return result;
         }

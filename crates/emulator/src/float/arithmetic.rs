@@ -174,10 +174,18 @@ pub(crate) fn sqrt<F: Format>(env: &mut Environment, a: u64) -> u64 {
         return a;
     }
     let number = unpack::<F>(a);
+    let exponent = (number.exponent >> 1).wrapping_add(1);
+    if F::FRACTION < 30 {
+        // As below with half the digits, of which there are plenty.
+        let radicand = number.significand >> (!number.exponent & 1);
+        let root = radicand.isqrt();
+        let sticky = root.wrapping_mul(root) != radicand;
+        let root = u128::from(root) << 95 | u128::from(sticky);
+        return round_wide::<F>(env, false, exponent, root);
+    }
     // An odd exponent moves one place into the radicand, so that the other half is a whole number.
     let radicand = u128::from(number.significand) << (63 + (number.exponent & 1));
     let root = radicand.isqrt();
     let sticky = root.wrapping_mul(root) != radicand;
-    let exponent = (number.exponent >> 1).wrapping_add(1);
     round_wide::<F>(env, false, exponent, root << 63 | u128::from(sticky))
 }
