@@ -328,6 +328,7 @@ unsafe fn finish(context: &mut libc::ucontext_t, home: u64) -> bool {
         Err(Fault::Alignment { .. } | Fault::Protection) => {
             raise(context, libc::SIGSEGV, SI_KERNEL, 0);
         }
+        Err(Fault::Divide) => raise(context, libc::SIGFPE, FPE_INTDIV, address),
         Err(Fault::Simd { .. }) => {
             frame.store_mxcsr(state.mxcsr);
             raise(
@@ -343,6 +344,7 @@ unsafe fn finish(context: &mut libc::ucontext_t, home: u64) -> bool {
 
 const SI_KERNEL: i32 = 0x80;
 const BUS_ADRERR: i32 = 2;
+const FPE_INTDIV: i32 = 1;
 
 /// `si_code` of SIGFPE, chosen as the kernel does
 /// (arch/x86/kernel/fpu/core.c, `fpu__exception_code`): from all the sticky

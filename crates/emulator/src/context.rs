@@ -19,6 +19,8 @@ pub(crate) struct Context<'a> {
     pub decoded: &'a Decoded,
     pub instruction: &'a Instruction,
     pub execution: Execution,
+    /// Address of the instruction that comes next; branches change it.
+    pub next: u64,
 }
 
 impl<'a> Context<'a> {
@@ -42,6 +44,7 @@ impl<'a> Context<'a> {
             decoded,
             instruction: &decoded.instruction,
             execution,
+            next: decoded.instruction.next_ip(),
         }
     }
 

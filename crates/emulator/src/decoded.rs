@@ -1,6 +1,7 @@
 //! An instruction, decoded and prepared: all that does not depend on the state.
 
 use crate::context::{kind, register};
+use crate::family::general;
 use crate::features;
 use crate::operation::{self, Operation};
 use iced_x86::{
@@ -130,8 +131,6 @@ pub(crate) struct Decoded {
     /// All of AVX and XOP need the YMM state, even their 128-bit forms.
     pub wants_ymm: bool,
     pub mmx: Mmx,
-    /// Pushes to or pops from the shadow stack, where the thread has one.
-    pub calls_or_returns: bool,
 }
 
 impl Decoded {
@@ -168,13 +167,15 @@ impl Decoded {
             zeroes_upper: false,
             wants_ymm: false,
             mmx: Mmx::Unused,
-            calls_or_returns: false,
         }
     }
 
     /// As [`new`](Self::new), in place.
     pub(crate) fn decode(&mut self, code: &[u8], rip: u64) -> Result<(), DecoderError> {
-        let mut decoder = Decoder::try_with_ip(64, code, rip, DecoderOptions::NONE)
+        // Near branches with an operand-size prefix cut RIP to 16 bits on AMD's CPUs, and ignore
+        // the prefix on Intel's. The option gives them codes of their own, so that they can be
+        // refused.
+        let mut decoder = Decoder::try_with_ip(64, code, rip, DecoderOptions::AMD)
             .map_err(|_| DecoderError::InvalidInstruction)?;
         decoder.decode_out(&mut self.instruction);
         match decoder.last_error() {
@@ -231,7 +232,6 @@ impl Decoded {
             instruction.code().encoding(),
             EncodingKind::VEX | EncodingKind::XOP
         ) && (any(Register::is_vector_register) || !any(Register::is_gpr));
-        self.calls_or_returns = matches!(instruction.mnemonic(), Mnemonic::Call | Mnemonic::Ret);
         self.mmx = match instruction.mnemonic() {
             Mnemonic::Emms | Mnemonic::Femms => Mmx::Leaves,
             _ if mmx => Mmx::Enters,
@@ -347,7 +347,14 @@ fn meaning(instruction: &Instruction) -> Operation {
             OpKind::Memory
             | OpKind::Immediate8
             | OpKind::Immediate8_2nd
+            | OpKind::Immediate8to16
+            | OpKind::Immediate8to32
+            | OpKind::Immediate8to64
+            | OpKind::Immediate16
             | OpKind::Immediate32
+            | OpKind::Immediate32to64
+            | OpKind::Immediate64
+            | OpKind::NearBranch64
             | OpKind::MemorySegRDI
             | OpKind::MemorySegEDI,
         ) => true,
@@ -357,7 +364,7 @@ fn meaning(instruction: &Instruction) -> Operation {
         instruction.code().encoding(),
         EncodingKind::Legacy | EncodingKind::VEX | EncodingKind::XOP | EncodingKind::D3NOW
     );
-    if understood && before_evex {
+    if understood && before_evex && !general::is_left_out(instruction.code()) {
         operation::lookup(instruction.mnemonic())
     } else {
         Operation::Unknown

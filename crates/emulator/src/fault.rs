@@ -37,8 +37,12 @@ pub enum Fault {
         /// Linear address of the operand.
         address: u64,
     },
-    /// #GP(0) for a value that a control register does not take (LDMXCSR with reserved bits).
+    /// #GP(0) for a value that a control register does not take (LDMXCSR with reserved bits), or a
+    /// branch to an address that is not canonical.
     Protection,
+    /// #DE: a division by zero, or with a quotient that its register cannot hold: SIGFPE with
+    /// `FPE_INTDIV`, at the instruction.
+    Divide,
     /// #XM: SIMD floating-point exceptions whose mask bit in MXCSR is clear.
     Simd {
         /// The unmasked ones, as bits of [`exception`]. Linux derives the code of its SIGFPE from

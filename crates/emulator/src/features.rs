@@ -5,8 +5,9 @@ use isa::{Feature, FeatureSet};
 
 /// The features whose instructions [`step`](crate::step) carries out: all of them, or as many as
 /// [`attribute`](crate::attribute) calls emulated. MMX, SSE and SSE2, which every x86-64 CPU has,
-/// are among them because they share their semantics with AVX. Those instructions that need more
-/// than registers and memory also need a [`Memory`](crate::Memory) that offers it.
+/// are among them because they share their semantics with AVX; CMOV and CX8 because they are as
+/// ordinary as the integer instructions that need no feature at all. Those instructions that need
+/// more than registers and memory also need a [`Memory`](crate::Memory) that offers it.
 pub const EMULATED: FeatureSet = FeatureSet::from_features(&[
     Feature::Sse,
     Feature::Sse2,
@@ -57,6 +58,8 @@ pub const EMULATED: FeatureSet = FeatureSet::from_features(&[
     Feature::Mmx,
     Feature::ThreeDnow,
     Feature::ThreeDnowExt,
+    Feature::Cmov,
+    Feature::Cx8,
 ]);
 
 /// The features that an instruction needs; empty for those of every x86-64 CPU, `None` if one of
@@ -92,6 +95,9 @@ fn feature(cpuid: Cpuid) -> Option<Option<Feature>> {
         | Cpuid::CPUID
         | Cpuid::MULTIBYTENOP
         | Cpuid::PAUSE
+        // ENDBR32 and ENDBR64: where there is no CET they do nothing, and Linux has no branch
+        // tracking for programs.
+        | Cpuid::CET_IBT
         | Cpuid::FPU287
         | Cpuid::FPU387 => return Some(None),
         Cpuid::FPU => Feature::Fpu,

@@ -5,7 +5,8 @@
 //! CPU would have: MMX, 3DNow!, SSE … SSE4.2, SSE4A, AVX,
 //! AVX2, XOP, FMA, FMA4, F16C, BMI1, BMI2, TBM, LZCNT, POPCNT, MOVBE, ADX, AES, PCLMULQDQ, SHA,
 //! SHA512, SM3, SM4, GFNI, AVX-VNNI and its extensions, AVX-IFMA, AVX-NE-CONVERT, and some that
-//! stand alone; see [`EMULATED`].
+//! stand alone; see [`EMULATED`]. The ordinary integer instructions of user programs, which stand
+//! between those, are carried out too.
 //!
 //! ```
 //! use emulator::{CodeOnly, EMULATED, State, Vector};

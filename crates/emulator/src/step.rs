@@ -53,7 +53,7 @@ pub fn attribute(code: &[u8]) -> Option<Attribution> {
     })
 }
 
-/// Executes the one instruction at RIP and advances RIP.
+/// Executes the one instruction at RIP and sets RIP to the next.
 ///
 /// `permitted` restricts what is carried out: an instruction that needs any feature outside it is
 /// refused. [`EMULATED`](crate::EMULATED) permits all. Async-signal-safe after [`init`] if
@@ -100,7 +100,7 @@ pub(crate) fn fetch(
     }
 }
 
-/// Carries out `decoded`, which is at RIP, and advances RIP.
+/// Carries out `decoded`, which is at RIP, and sets RIP to the next.
 pub(crate) fn execute(
     decoded: &Decoded,
     state: &mut State,
@@ -109,17 +109,16 @@ pub(crate) fn execute(
     if decoded.wants_ymm && state.width < Width::Ymm {
         return Err(Fault::Unknown);
     }
-    if decoded.calls_or_returns && state.shadow_stack {
-        return Err(Fault::Unknown);
-    }
     // A pending x87 exception would be #MF, for which `Fault` has no name.
     if decoded.mmx != Mmx::Unused && (!state.x87.present || state.x87.is_pending()) {
         return Err(Fault::Unknown);
     }
-    operation::execute(&mut Context::new(state, memory, decoded))?;
+    let mut cx = Context::new(state, memory, decoded);
+    operation::execute(&mut cx)?;
+    let next = cx.next;
     if decoded.mmx == Mmx::Enters {
         state.x87.enter_mmx();
     }
-    state.rip = decoded.instruction.next_ip();
+    state.rip = next;
     Ok(())
 }

@@ -362,7 +362,8 @@ fn instructions_are_attributed_to_their_features() {
         features(&[0xf3, 0x0f, 0xbd, 0xc8]),
         Some((only(Feature::Abm), true))
     );
-    assert_eq!(features(&[0x90]), Some((FeatureSet::EMPTY, false)));
+    assert_eq!(features(&[0x90]), Some((FeatureSet::EMPTY, true)));
+    assert_eq!(features(&[0xf4]), Some((FeatureSet::EMPTY, false)));
     let evex = [0x62, 0xf1, 0x75, 0x48, 0xfe, 0xc2];
     assert_eq!(features(&evex), Some((only(Feature::Avx512f), false)));
     assert_eq!(features(&[0xc5]), None);

@@ -3,6 +3,7 @@
 
 use crate::context::{Context, register};
 use crate::execution::Execution;
+use crate::family::flags::{result_flags, set};
 use crate::fault::Fault;
 use crate::operation::Operation::{Integer1, Integer2, Special};
 use crate::operation::rows;
@@ -94,14 +95,6 @@ rows! {
     Crc32 => Special(crc32);
 }
 
-fn set(e: &mut Execution, flags: u64, on: bool) {
-    if on {
-        e.rflags |= flags;
-    } else {
-        e.rflags &= !flags;
-    }
-}
-
 /// The lowest `count` bits set.
 fn low_bits(count: u8) -> u64 {
     1u64.checked_shl(count.into())
@@ -118,23 +111,6 @@ fn count_flags(e: &mut Execution, result: u32) {
     e.rflags &= !(flag::PF | flag::AF | flag::SF);
     set(e, flag::CF, result == e.bits);
     set(e, flag::ZF, result == 0);
-}
-
-/// ZF and SF from the result, OF clear, CF as told; of the undefined ones AMD CPUs clear AF and
-/// set PF as an ordinary logical operation would. Gives the result back.
-fn result_flags(e: &mut Execution, result: u64, carry: bool) -> u64 {
-    let unused = 64 - e.bits.min(64);
-    let result = result << unused >> unused;
-    e.rflags &= !flag::STATUS;
-    set(e, flag::PF, (result as u8).count_ones().is_multiple_of(2));
-    set(e, flag::CF, carry);
-    set(e, flag::ZF, result == 0);
-    set(
-        e,
-        flag::SF,
-        result >> (e.bits.wrapping_sub(1) & 63) & 1 == 1,
-    );
-    result
 }
 
 /// `f(a, a + 1)`, with the carry of the addition.

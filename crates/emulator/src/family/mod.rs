@@ -9,6 +9,7 @@ mod blend;
 mod compare;
 mod control;
 mod extract_bits;
+mod flags;
 mod float_arithmetic;
 mod float_compare;
 mod float_convert;
@@ -16,6 +17,7 @@ mod float_round;
 mod fused;
 mod galois;
 mod gather;
+pub(crate) mod general;
 mod insert_extract;
 mod integer;
 mod logic;
@@ -54,6 +56,17 @@ pub(crate) const ALL: &[&[Row]] = &[
     fused::ROWS,
     galois::ROWS,
     gather::ROWS,
+    general::arithmetic::ROWS,
+    general::atomics::ROWS,
+    general::bits::ROWS,
+    general::branches::ROWS,
+    general::conditions::ROWS,
+    general::control::ROWS,
+    general::logic::ROWS,
+    general::moves::ROWS,
+    general::multiply::ROWS,
+    general::shifts::ROWS,
+    general::stack::ROWS,
     insert_extract::ROWS,
     integer::ROWS,
     logic::ROWS,

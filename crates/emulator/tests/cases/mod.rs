@@ -1,10 +1,11 @@
 //! Encodings of every `Code`, with random operands.
 
+pub(crate) mod general;
 pub(crate) mod random;
 
 use emulator::{State, Vector, X87};
 use iced_x86::{
-    Code, Decoder, DecoderOptions, Encoder, EncodingKind, Instruction, MemorySize,
+    Code, Decoder, DecoderOptions, Encoder, EncodingKind, Instruction, MemorySize, Mnemonic,
     OpCodeOperandKind as Kind, OpKind, Register,
 };
 use random::Random;
@@ -22,6 +23,10 @@ pub(crate) struct Case {
     pub state: State,
     /// Address of the memory operand, if there is one.
     pub target: Option<u64>,
+    /// Where the instruction may branch to.
+    pub landing: Option<u64>,
+    /// What memory has to hold, and from which address on.
+    pub data: Vec<(u64, Vec<u8>)>,
 }
 
 /// Where code and data are.
@@ -42,6 +47,17 @@ fn register(first: Register, number: u64) -> Register {
 enum Operand {
     Immediate,
     Immediate32,
+    /// An immediate of any other kind.
+    Constant(OpKind),
+    /// The count of one that some shifts have in their opcode.
+    One,
+    /// Memory at an address that is part of the instruction.
+    Offset,
+    /// The target of a branch, eight bits away at most or any distance.
+    Near,
+    Far,
+    /// The one register that it can be.
+    Fixed(Register),
     /// Memory at RDI or EDI, not encoded.
     Destination,
     Memory,
@@ -60,7 +76,23 @@ fn operands(code: Code) -> Option<Vec<Operand>> {
     let operand = |i| {
         Some(match info.op_kind(i) {
             Kind::imm8 | Kind::imm4_m2z => Operand::Immediate,
-            Kind::imm32 => Operand::Immediate32,
+            Kind::imm32 if code.mnemonic() == Mnemonic::Bextr => Operand::Immediate32,
+            Kind::imm32 => Operand::Constant(OpKind::Immediate32),
+            Kind::imm8sex16 => Operand::Constant(OpKind::Immediate8to16),
+            Kind::imm8sex32 => Operand::Constant(OpKind::Immediate8to32),
+            Kind::imm8sex64 => Operand::Constant(OpKind::Immediate8to64),
+            Kind::imm16 => Operand::Constant(OpKind::Immediate16),
+            Kind::imm32sex64 => Operand::Constant(OpKind::Immediate32to64),
+            Kind::imm64 => Operand::Constant(OpKind::Immediate64),
+            Kind::imm8_const_1 => Operand::One,
+            Kind::mem_offs => Operand::Offset,
+            Kind::br64_1 => Operand::Near,
+            Kind::br64_4 => Operand::Far,
+            Kind::al => Operand::Fixed(Register::AL),
+            Kind::cl => Operand::Fixed(Register::CL),
+            Kind::ax => Operand::Fixed(Register::AX),
+            Kind::eax => Operand::Fixed(Register::EAX),
+            Kind::rax => Operand::Fixed(Register::RAX),
             Kind::seg_rDI => Operand::Destination,
             Kind::mem => Operand::Memory,
             Kind::mm_reg | Kind::mm_rm => Operand::Register(Register::MM0),
@@ -73,9 +105,12 @@ fn operands(code: Code) -> Option<Vec<Operand>> {
             Kind::r64_or_mem => Operand::Either(Register::RAX),
             Kind::xmm_or_mem => Operand::Either(Register::XMM0),
             Kind::ymm_or_mem => Operand::Either(Register::YMM0),
-            Kind::r16_reg => Operand::Register(Register::AX),
-            Kind::r32_reg | Kind::r32_vvvv => Operand::Register(Register::EAX),
-            Kind::r64_reg | Kind::r64_rm | Kind::r64_vvvv => Operand::Register(Register::RAX),
+            Kind::r8_reg | Kind::r8_opcode => Operand::Register(Register::AL),
+            Kind::r16_reg | Kind::r16_opcode => Operand::Register(Register::AX),
+            Kind::r32_reg | Kind::r32_vvvv | Kind::r32_opcode => Operand::Register(Register::EAX),
+            Kind::r64_reg | Kind::r64_rm | Kind::r64_vvvv | Kind::r64_opcode => {
+                Operand::Register(Register::RAX)
+            }
             Kind::r16_rm => Operand::Register(Register::AX),
             Kind::r32_rm => Operand::Register(Register::EAX),
             Kind::r32_reg_mem => Operand::Address(Register::EAX),
@@ -141,9 +176,12 @@ pub(crate) fn case(code: Code, random: &mut Random, place: Place) -> Option<Case
         }
     }
 
+    let general = general::is_general(code);
+    general::prepare(code, &mut state, random, place);
     let mut instruction = Instruction::default();
     instruction.set_code(code);
     let mut address = None;
+    let mut landing = None;
     let gathers = operands.iter().any(|o| matches!(o, Operand::Gather(_)));
     // The three registers of a gather must differ.
     let offset = random.below(16);
@@ -151,6 +189,10 @@ pub(crate) fn case(code: Code, random: &mut Random, place: Place) -> Option<Case
         let number = match operand {
             _ if gathers => (offset + u64::from(i)) % 16,
             Operand::Register(Register::MM0) | Operand::Either(Register::MM0) => random.below(8),
+            // SPL to DIL stand between BH and R8L.
+            Operand::Register(Register::AL) | Operand::Either(Register::AL) if general => {
+                random.below(20)
+            }
             _ => random.below(16),
         };
         let in_memory = random.chance(50);
@@ -169,6 +211,30 @@ pub(crate) fn case(code: Code, random: &mut Random, place: Place) -> Option<Case
                 // Start and length of a bit field, and bits that do not count.
                 let value = random.below(70) | random.below(70) << 8 | random.next() << 16;
                 instruction.set_immediate32(value as u32);
+            }
+            Operand::Constant(kind) => {
+                instruction.set_op_kind(i, kind);
+                instruction.set_immediate_u64(i, general::constant(kind, random));
+            }
+            Operand::One => {
+                instruction.set_op_kind(i, OpKind::Immediate8);
+                instruction.set_immediate8(1);
+            }
+            Operand::Offset => {
+                let size = instruction.memory_size().size() as u64;
+                let to = target(random, place, size, true);
+                general::offset_operand(&mut instruction, i, random, to);
+                address = Some(to);
+            }
+            Operand::Near | Operand::Far => {
+                let to = general::landing(random, place, matches!(operand, Operand::Near));
+                instruction.set_op_kind(i, OpKind::NearBranch64);
+                instruction.set_near_branch64(to);
+                landing = Some(to);
+            }
+            Operand::Fixed(register) => {
+                instruction.set_op_kind(i, OpKind::Register);
+                instruction.set_op_register(i, register);
             }
             Operand::Destination => {
                 let narrow = random.chance(20);
@@ -225,6 +291,18 @@ pub(crate) fn case(code: Code, random: &mut Random, place: Place) -> Option<Case
     if displaced(instruction.memory_base()) || displaced(instruction.memory_index()) {
         return None;
     }
+    let mut case = Case {
+        bytes: Vec::new(),
+        instruction,
+        state,
+        target: address,
+        landing,
+        data: Vec::new(),
+    };
+    if general && !general::finish(&mut case, random, place) {
+        return None;
+    }
+    let instruction = case.instruction;
     let mut encoder = Encoder::new(64);
     encoder.encode(&instruction, place.code).ok()?;
     let bytes = encoder.take_buffer();
@@ -236,12 +314,7 @@ pub(crate) fn case(code: Code, random: &mut Random, place: Place) -> Option<Case
     {
         return None;
     }
-    Some(Case {
-        bytes,
-        instruction,
-        state,
-        target: address,
-    })
+    Some(Case { bytes, ..case })
 }
 
 /// Any x87 registers, with no exception pending.

@@ -75,4 +75,21 @@ impl Memory for Page {
         buffer[..length].copy_from_slice(&code[..length]);
         length
     }
+
+    fn compare_exchange(
+        &mut self,
+        address: u64,
+        size: usize,
+        expected: u64,
+        new: u64,
+    ) -> Result<Option<u64>, MemoryFault> {
+        let range = self.range(address, size, Access::Write)?;
+        let mut old = [0; 8];
+        old[..size].copy_from_slice(&self.data[range.clone()]);
+        let old = u64::from_le_bytes(old);
+        if old == expected {
+            self.data[range].copy_from_slice(&new.to_le_bytes()[..size]);
+        }
+        Ok(Some(old))
+    }
 }

@@ -29,6 +29,9 @@ struct Exchange {
     signal: i32,
     code: i32,
     address: u64,
+    /// Where a branch may lead, and whether it did.
+    landing: u64,
+    landed: u64,
 }
 
 /// An FXSAVE image.
@@ -45,6 +48,8 @@ static mut EXCHANGE: Exchange = Exchange {
     signal: 0,
     code: 0,
     address: 0,
+    landing: 0,
+    landed: 0,
 };
 
 global_asm!(
@@ -103,6 +108,9 @@ global_asm!(
     "mov r14, [rip + {x} + {gpr} + 112]",
     "mov r15, [rip + {x} + {gpr} + 120]",
     "jmp [rip + {x} + {entry}]",
+    ".globl emulator_test_native_landed",
+    "emulator_test_native_landed:",
+    "mov qword ptr [rip + {x} + {landed}], 1",
     ".globl emulator_test_native_return",
     "emulator_test_native_return:",
     "mov [rip + {x} + {gpr} + 0], rax",
@@ -150,6 +158,7 @@ global_asm!(
     fxsave = const offset_of!(Exchange, fxsave),
     width = const offset_of!(Exchange, state.width),
     entry = const offset_of!(Exchange, entry),
+    landed = const offset_of!(Exchange, landed),
     host_rsp = const offset_of!(Exchange, host_rsp),
     host_mxcsr = const offset_of!(Exchange, host_mxcsr),
 );
@@ -157,6 +166,7 @@ global_asm!(
 unsafe extern "C" {
     fn emulator_test_native_run();
     fn emulator_test_native_return();
+    fn emulator_test_native_landed();
 }
 
 /// Records the signal and goes on after the instruction, with its registers as they were.
@@ -167,7 +177,9 @@ extern "C" fn on_signal(number: i32, info: *mut libc::siginfo_t, context: *mut l
     unsafe {
         let exchange = addr_of_mut!(EXCHANGE);
         let rip = &mut (*context).uc_mcontext.gregs[libc::REG_RIP as usize];
-        if *rip as u64 != (*exchange).entry {
+        if *rip as u64 == (*exchange).landing {
+            (*exchange).landed = 1;
+        } else if *rip as u64 != (*exchange).entry {
             // Not the instruction under test: die of it.
             libc::signal(number, libc::SIG_DFL);
             return;
@@ -305,20 +317,31 @@ impl Oracle {
 
     /// Executes `instruction` on `state`.
     pub(crate) fn run(&mut self, instruction: &[u8], state: &mut State) -> Outcome {
-        let back = emulator_test_native_return as *const () as u64;
+        self.run_branch(instruction, self.code(), state)
+    }
+
+    /// Executes `instruction`, which may branch to `landing`, on `state`. There has to be room for
+    /// a jump beside the instruction, unless nothing can be executed there at all.
+    pub(crate) fn run_branch(
+        &mut self,
+        instruction: &[u8],
+        landing: u64,
+        state: &mut State,
+    ) -> Outcome {
         let entry = self.code();
         let width = self.width;
-        // SAFETY: the code page is ours and big enough for 15 bytes and the jump; the instruction
+        // SAFETY: the code page is ours and big enough for 15 bytes and the jumps; the instruction
         // is one that changes only the registers saved and the data pages, or raises a signal that
         // `on_signal` turns into a return.
         unsafe {
             let code = entry as *mut u8;
             std::ptr::copy_nonoverlapping(instruction.as_ptr(), code, instruction.len());
-            // jmp [rip + 0], and the address.
-            let jump = [0xff, 0x25, 0, 0, 0, 0];
-            let after = code.add(instruction.len());
-            std::ptr::copy_nonoverlapping(jump.as_ptr(), after, 6);
-            after.add(6).cast::<u64>().write_unaligned(back);
+            let back = emulator_test_native_return as *const () as u64;
+            write_jump(code.add(instruction.len()), back);
+            if landing != entry && landing.wrapping_sub(self.base) <= 4096 - JUMP as u64 {
+                let landed = emulator_test_native_landed as *const () as u64;
+                write_jump(landing as *mut u8, landed);
+            }
             let exchange = addr_of_mut!(EXCHANGE);
             (*exchange).state = *state;
             (*exchange).state.width = width;
@@ -328,6 +351,8 @@ impl Oracle {
             let x87 = image.first_chunk_mut::<{ X87::IMAGE }>();
             state.x87.to_image(x87.expect("is longer"));
             (*exchange).entry = entry;
+            (*exchange).landing = landing;
+            (*exchange).landed = 0;
             (*exchange).signal = 0;
             emulator_test_native_run();
             let (old_width, end) = (state.width, entry + instruction.len() as u64);
@@ -336,8 +361,12 @@ impl Oracle {
             let x87 = image.first_chunk::<{ X87::IMAGE }>();
             state.x87 = X87::from_image(x87.expect("is longer"));
             state.width = old_width;
-            if (*exchange).signal == 0 {
+            if (*exchange).landed != 0 {
+                state.rip = landing;
+            } else if (*exchange).signal == 0 {
                 state.rip = end;
+            }
+            if (*exchange).signal == 0 {
                 Outcome::Completed
             } else {
                 Outcome::Signal {
@@ -347,6 +376,23 @@ impl Oracle {
                 }
             }
         }
+    }
+}
+
+/// Size of a jump to anywhere.
+const JUMP: usize = 14;
+
+/// Writes a jump to `to`.
+///
+/// # Safety
+/// `at` must be the start of [`JUMP`] bytes that can be written.
+unsafe fn write_jump(at: *mut u8, to: u64) {
+    // jmp [rip + 0], and the address.
+    let jump = [0xff, 0x25, 0, 0, 0, 0];
+    // SAFETY: by the caller's promise.
+    unsafe {
+        std::ptr::copy_nonoverlapping(jump.as_ptr(), at, 6);
+        at.add(6).cast::<u64>().write_unaligned(to);
     }
 }
 
