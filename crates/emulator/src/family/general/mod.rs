@@ -18,7 +18,7 @@ pub(crate) mod stack;
 use crate::context::{Context, register};
 use crate::execution::Execution;
 use crate::fault::Fault;
-use iced_x86::{Code, Register};
+use iced_x86::{Code, OpKind, Register};
 
 /// How often a LOCK-prefixed instruction is tried again when other threads get in between. The
 /// CPU would let it wait its turn; here it is refused after that, with nothing changed.
@@ -57,9 +57,9 @@ fn size(cx: &Context<'_>, operand: u32) -> usize {
 /// An operand of any kind: immediates sign-extended as the instruction has it, registers and
 /// memory zero-extended.
 fn source(cx: &mut Context<'_>, operand: u32) -> Result<u64, Fault> {
-    match cx.instruction.try_immediate(operand) {
-        Ok(value) => Ok(value),
-        Err(_) => cx.integer(operand),
+    match cx.kind(operand) {
+        OpKind::Register | OpKind::Memory => cx.integer(operand),
+        _ => Ok(cx.instruction.try_immediate(operand).unwrap_or(0)),
     }
 }
 
