@@ -21,6 +21,8 @@ pub enum FaultKind {
     Forbidden,
     /// The address is not canonical, a #GP: SIGSEGV without an address.
     NonCanonical,
+    /// The address is not canonical, and its base is RSP or RBP: #SS, SIGBUS without an address.
+    NonCanonicalStack,
     /// The mapping has nothing behind it (end of file, poisoned page): SIGBUS.
     Bus,
     /// Not for an emulator to do (a restartable sequence of the kernel's): the CPU itself has to

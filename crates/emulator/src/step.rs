@@ -1,12 +1,12 @@
 //! Decoding and executing the instruction at RIP.
 
 use crate::context::Context;
-use crate::decoded::{Decoded, MAX_LENGTH, Mmx};
+use crate::decoded::{Decoded, MAX_LENGTH, Mmx, Segment};
 use crate::fault::Fault;
 use crate::memory::{Access, FaultKind, Memory, MemoryFault};
 use crate::operation::{self, Operation};
 use crate::state::{State, Width};
-use iced_x86::DecoderError;
+use iced_x86::{DecoderError, Register};
 use isa::FeatureSet;
 
 /// An instruction that completed.
@@ -114,11 +114,32 @@ pub(crate) fn execute(
         return Err(Fault::Unknown);
     }
     let mut cx = Context::new(state, memory, decoded);
-    operation::execute(&mut cx)?;
+    operation::execute(&mut cx).map_err(|fault| of_segment(fault, decoded))?;
     let next = cx.next;
     if decoded.mmx == Mmx::Enters {
         state.x87.enter_mmx();
     }
     state.rip = next;
     Ok(())
+}
+
+/// What is #GP in other segments is #SS in the stack's: that of RSP and RBP, as in 64-bit mode
+/// prefixes of other segments than FS and GS do not count (tried).
+fn of_segment(fault: Fault, decoded: &Decoded) -> Fault {
+    match fault {
+        Fault::Memory(fault)
+            if fault.kind == FaultKind::NonCanonical
+                && decoded.address.segment == Segment::Flat
+                && matches!(
+                    decoded.instruction.memory_base(),
+                    Register::RSP | Register::RBP
+                ) =>
+        {
+            Fault::Memory(MemoryFault {
+                kind: FaultKind::NonCanonicalStack,
+                ..fault
+            })
+        }
+        fault => fault,
+    }
 }

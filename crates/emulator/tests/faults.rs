@@ -58,6 +58,35 @@ fn faults_cleanly(code: &[u8], address: u64, expected: Fault) {
 }
 
 #[test]
+fn an_address_that_is_not_canonical_faults_by_its_segment() {
+    const WILD: u64 = 1 << 60;
+    for (code, kind) in [
+        // vmovups ymm1, [rax]; [rbp]; [rsp]; [r13]; ds:[rbp]; fs:[rbp]
+        (&[0xc5, 0xfc, 0x10, 0x08][..], FaultKind::NonCanonical),
+        (&[0xc5, 0xfc, 0x10, 0x4d, 0], FaultKind::NonCanonicalStack),
+        (
+            &[0xc5, 0xfc, 0x10, 0x0c, 0x24],
+            FaultKind::NonCanonicalStack,
+        ),
+        (&[0xc4, 0xc1, 0x7c, 0x10, 0x4d, 0], FaultKind::NonCanonical),
+        (
+            &[0x3e, 0xc5, 0xfc, 0x10, 0x4d, 0],
+            FaultKind::NonCanonicalStack,
+        ),
+        (&[0x64, 0xc5, 0xfc, 0x10, 0x4d, 0], FaultKind::NonCanonical),
+    ] {
+        let mut state = state(WILD);
+        for register in [4, 5, 13] {
+            state.gpr[register] = WILD;
+        }
+        let before = state;
+        let result = step(&mut Page::new(code), &mut state);
+        assert_eq!(result, Err(fault(WILD, Access::Read, kind)), "{code:02x?}");
+        assert_eq!(state, before);
+    }
+}
+
+#[test]
 fn an_operand_across_the_edge_faults_at_the_first_missing_byte() {
     let unmapped = |access| fault(END, access, FaultKind::Unmapped);
     // vpaddd ymm0, ymm1, [rax]

@@ -33,7 +33,9 @@ impl Page {
         access: Access,
     ) -> Result<Range<usize>, MemoryFault> {
         for at in (0..length as u64).map(|i| address.wrapping_add(i)) {
-            let kind = if at.wrapping_sub(DATA) >= self.data.len() as u64 {
+            let kind = if at.cast_signed() << 16 >> 16 != at.cast_signed() {
+                FaultKind::NonCanonical
+            } else if at.wrapping_sub(DATA) >= self.data.len() as u64 {
                 FaultKind::Unmapped
             } else if access == Access::Write && self.read_only {
                 FaultKind::Forbidden
