@@ -40,6 +40,7 @@ mod fork;
 mod freestanding;
 mod page;
 mod runtime;
+pub mod seatbelt;
 mod slot;
 mod slots;
 mod trap;

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::ptr::NonNull;
+use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use isa::FeatureSet;
@@ -33,15 +34,18 @@ pub(crate) enum AttachError {
     Content(#[from] PageError),
 }
 
-/// Fills this process's own page. Called once, before anything reads it.
+/// Fills this process's own page, once, before anything reads it.
 pub(crate) fn init_own() {
-    let visible = isa::detect();
-    OWN.format([0, 0]);
-    OWN.publish(&Publication {
-        generation: 1,
-        available: visible,
-        visible,
-        ..Publication::default()
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let visible = isa::detect();
+        OWN.format([0, 0]);
+        OWN.publish(&Publication {
+            generation: 1,
+            available: visible,
+            visible,
+            ..Publication::default()
+        });
     });
 }
 

@@ -6,6 +6,7 @@
 //! register, unregister and query: those take only the list's own lock. They
 //! may not dispatch.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -164,6 +165,9 @@ pub(crate) fn init(options: Options) -> Result<(), Error> {
         return Ok(());
     }
     let options = complete(options);
+    if let Some(value) = environment(trap::burst::VARIABLE) {
+        trap::burst::configure(value.as_encoded_bytes());
+    }
     page::init_own();
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
     let wake = EventFd::from_value_and_flags(0, flags)?;
@@ -218,10 +222,15 @@ pub(crate) fn init(options: Options) -> Result<(), Error> {
     Ok(())
 }
 
-fn complete(mut options: Options) -> Options {
+/// The value of the variable `name`, if it is not empty and the process has no more rights than
+/// its user.
+fn environment(name: &str) -> Option<OsString> {
     // SAFETY: getauxval(3) only reads the process's auxiliary vector.
     let secure = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
-    let environment = |name| std::env::var_os(name).filter(|v| !secure && !v.is_empty());
+    std::env::var_os(name).filter(|value| !secure && !value.is_empty())
+}
+
+fn complete(mut options: Options) -> Options {
     if options.run_dir.is_none() {
         let directory = environment("ISAHOTPLUG_RUN_DIR").map(PathBuf::from);
         options.run_dir = Some(directory.unwrap_or_else(|| "/run/isahotplug".into()));

@@ -6,22 +6,29 @@
 //! runtime's eventfd.
 
 mod access;
+mod action;
+pub(crate) mod burst;
 mod frame;
+pub(crate) mod handlers;
+mod rseq;
+mod shadow;
 mod stack;
 mod sys;
+mod thread;
 
 use core::ffi::c_void;
-use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use emulator::{Fault, FaultKind, Memory, State, exception};
-use isa::{FeatureSet, WORDS};
+use emulator::{Budget, Fault, FaultKind, State, exception};
+use isa::{Feature, FeatureSet, WORDS};
 
 use crate::page;
-use access::OwnMemory;
+use access::{OwnMemory, Reserved};
 use frame::Frame;
+use sys::KernelAction;
+use thread::Local;
 
 /// What the handler did so far.
 #[derive(Debug)]
@@ -135,10 +142,12 @@ impl Traps {
             running.store(0, Ordering::SeqCst);
         }
         stack::forked();
+        burst::forked();
     }
 
-    fn note(&self, features: FeatureSet, address: u64) {
-        self.emulated.fetch_add(1, Ordering::Relaxed);
+    fn note(&self, features: FeatureSet, address: u64, instructions: u32) {
+        self.emulated
+            .fetch_add(instructions.into(), Ordering::Relaxed);
         self.address.store(address, Ordering::Relaxed);
         let mut grown = false;
         let generation = page::current().generation();
@@ -167,18 +176,28 @@ impl Traps {
     }
 }
 
-/// What was installed before, for the signals that the handler takes.
-static PREVIOUS: [(i32, AtomicPtr<libc::sigaction>); 3] = [
-    (libc::SIGILL, AtomicPtr::new(core::ptr::null_mut())),
-    (libc::SIGSEGV, AtomicPtr::new(core::ptr::null_mut())),
-    (libc::SIGBUS, AtomicPtr::new(core::ptr::null_mut())),
-];
-
 /// Installs the handlers of SIGILL, SIGSEGV and SIGBUS, once.
 ///
 /// # Errors
 /// What sigaction(2) says.
 pub(crate) fn install() -> io::Result<()> {
+    install_once(|| {})
+}
+
+/// Installs the handlers, once, for a program whose calls of sigaction(2) are brought here.
+///
+/// # Errors
+/// What sigaction(2) says.
+pub(crate) fn install_seatbelt() -> io::Result<()> {
+    install_once(|| {
+        if !frame::has_ymm() {
+            shadow::take_into_use();
+        }
+        handlers::activate();
+    })
+}
+
+fn install_once(prepare: impl FnOnce()) -> io::Result<()> {
     static INSTALLED: Mutex<bool> = Mutex::new(false);
     let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
     if *installed {
@@ -186,85 +205,80 @@ pub(crate) fn install() -> io::Result<()> {
     }
     emulator::init();
     frame::init();
-    // SIGILL last: an emulated access may fault at once.
-    for (signal, previous) in PREVIOUS.iter().rev() {
-        let handler = if *signal == libc::SIGILL {
-            on_sigill
-        } else {
-            on_memory_fault
-        };
-        install_one(*signal, handler, previous)?;
+    rseq::init();
+    SHADOW_STACK.store(sys::has_shadow_stack(), Ordering::Relaxed);
+    // The old actions must be known before the new ones can run.
+    if !action::SIGNALS.into_iter().all(action::remember) {
+        return Err(io::Error::last_os_error());
     }
-    *installed = true;
-    Ok(())
-}
-
-type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void);
-
-fn install_one(
-    signal: i32,
-    handler: Handler,
-    previous: &AtomicPtr<libc::sigaction>,
-) -> io::Result<()> {
-    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    let mut old = Box::new(MaybeUninit::<libc::sigaction>::zeroed());
-    // SAFETY: all zero is a valid sigaction; sigfillset and sigdelset write
-    // its mask.
-    let action = unsafe {
-        let a = action.as_mut_ptr();
-        (*a).sa_sigaction = handler as *const () as usize;
-        (*a).sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    prepare();
+    // SIGILL last: an emulated access may fault at once.
+    for signal in action::SIGNALS.into_iter().rev() {
         // Asynchronous signals wait until the instruction is finished; the
         // synchronous ones must come through.
-        libc::sigfillset(&raw mut (*a).sa_mask);
-        for synchronous in [
+        let mask = [
             libc::SIGSEGV,
             libc::SIGBUS,
             libc::SIGFPE,
             libc::SIGTRAP,
             libc::SIGSYS,
-        ] {
-            libc::sigdelset(&raw mut (*a).sa_mask, synchronous);
+        ]
+        .into_iter()
+        .fold(!0, |mask, signal| mask & !bit(signal));
+        let flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        let action = KernelAction::new(handler(signal), flags.cast_unsigned().into(), mask);
+        if !sys::set_action(signal, &action) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
-        action.assume_init()
-    };
-    // The old action must be known before the new one can run.
-    // SAFETY: both point to sigactions; a null new action only reads.
-    if unsafe { libc::sigaction(signal, core::ptr::null(), old.as_mut_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
     }
-    // Kept for ever: the handler may look at it at any time.
-    // SAFETY: sigaction(2) has filled it.
-    previous.store(
-        Box::into_raw(unsafe { old.assume_init() }),
-        Ordering::Release,
-    );
-    // SAFETY: the handler has the signature of SA_SIGINFO and is
-    // async-signal-safe.
-    if unsafe { libc::sigaction(signal, &raw const action, core::ptr::null_mut()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    *installed = true;
     Ok(())
+}
+
+/// Address of the handler of one of [`action::SIGNALS`].
+fn handler(signal: i32) -> usize {
+    let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void) = match signal {
+        libc::SIGILL => on_sigill,
+        _ => on_memory_fault,
+    };
+    handler as *const () as usize
+}
+
+/// Whether the kernel would call this library.
+fn is_ours(address: usize) -> bool {
+    action::SIGNALS
+        .into_iter()
+        .any(|signal| handler(signal) == address)
+}
+
+/// `signal` in the kernel's `sigset_t`.
+fn bit(signal: i32) -> u64 {
+    1 << (signal.unsigned_abs() - 1)
 }
 
 /// What the handler works on.
 struct Trap<'a> {
     context: &'a mut libc::ucontext_t,
+    /// Address of the instruction that trapped.
+    address: u64,
     handled: bool,
 }
 
 /// SIGILL: emulates the instruction, or passes the signal on.
 extern "C" fn on_sigill(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel passes a siginfo to a handler with SA_SIGINFO.
-    if unsafe { (*info).si_code } <= 0 {
+    // SAFETY: the kernel passes a siginfo to a handler with SA_SIGINFO; that of a
+    // SIGILL has an address.
+    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr()) };
+    if code <= 0 {
         // Somebody sent it; the instruction at RIP has nothing to do with it.
-        return pass_on(0, signal, info, context);
+        return pass_on(signal, info, context);
     }
     let phase = TRAPS.enter();
     // SAFETY: the kernel passes a ucontext to a handler with SA_SIGINFO.
     let interrupted = unsafe { &mut *context.cast() };
     let mut trap = Trap {
         context: interrupted,
+        address: address.expose_provenance() as u64,
         handled: false,
     };
     let here = (&raw const trap).addr() as u64;
@@ -278,7 +292,7 @@ extern "C" fn on_sigill(signal: i32, info: *mut libc::siginfo_t, context: *mut c
     TRAPS.leave(phase);
     if !handled {
         TRAPS.passed_on.fetch_add(1, Ordering::Relaxed);
-        pass_on(0, signal, info, context);
+        pass_on(signal, info, context);
     }
 }
 
@@ -288,34 +302,59 @@ extern "C" fn work(argument: *mut c_void, home: u64) {
     // returned.
     unsafe {
         let trap = &mut *argument.cast::<Trap<'_>>();
-        trap.handled = finish(trap.context, home);
+        trap.handled = finish(trap.context, trap.address, home);
     }
 }
 
-/// Emulates the instruction at RIP. `false` if it is not ours.
+/// Emulates the instruction at RIP, and those after it as far as they can be expected to trap as
+/// well. `false` if it is not ours.
 ///
 /// # Safety
 /// `context` must be the context of the running signal handler.
-unsafe fn finish(context: &mut libc::ucontext_t, home: u64) -> bool {
+unsafe fn finish(context: &mut libc::ucontext_t, trapped: u64, home: u64) -> bool {
     // SAFETY: passed on from the caller.
     let Some(mut frame) = (unsafe { Frame::new(context) }) else {
         return false;
     };
     frame.restore_pkru();
+    if frame.rip() != trapped {
+        // The signal has aborted a restartable sequence; RIP is where that begins anew.
+        return OwnMemory::new(home).is_ours(trapped);
+    }
+    let (thread, pointer) = Local::of_thread(home).unzip();
     let mut state = State::default();
-    frame.load(&mut state);
-    let address = state.rip;
-    (state.fs_base, state.gs_base) = segment_bases(address, home);
-    let mut memory = OwnMemory { home };
-    match emulator::step(&mut state, &mut memory, emulator::EMULATED) {
-        Ok(step) => {
-            frame.store(&state);
-            TRAPS.note(step.features, address);
+    frame.load(&mut state, thread);
+    let sequence = pointer.and_then(rseq::area);
+    let in_sequence = sequence.is_some_and(|area| rseq::is_begun(area, home));
+    let bottom = match home {
+        0 => (&raw const sequence).addr() as u64,
+        home => home,
+    };
+    let mut work = Work {
+        state: &mut state,
+        memory: OwnMemory::new(home),
+        pointer,
+        reserved: Reserved::new(sequence, bottom, frame.end()),
+        absent: FeatureSet::from_words(page::available().words().map(|word| !word)),
+        cache: burst::Claimed::new(thread).filter(|_| !in_sequence),
+    };
+    if work.begin() {
+        work.go_on();
+        frame.store(&state, thread);
+        return true;
+    }
+    match work.step(&frame) {
+        Ok(()) => {
+            work.go_on();
+            frame.store(&state, thread);
+            if state.x87.present {
+                frame.store_x87(&state.x87);
+            }
         }
         Err(Fault::Unknown) => return false,
         Err(Fault::Memory(fault)) => {
             // A gather keeps what it has completed.
-            frame.store(&state);
+            frame.store(&state, thread);
             let (signal, code) = match fault.kind {
                 FaultKind::Bus => (libc::SIGBUS, BUS_ADRERR),
                 FaultKind::Unmapped => (libc::SIGSEGV, access::SEGV_MAPERR),
@@ -328,19 +367,95 @@ unsafe fn finish(context: &mut libc::ucontext_t, home: u64) -> bool {
         Err(Fault::Alignment { .. } | Fault::Protection) => {
             raise(context, libc::SIGSEGV, SI_KERNEL, 0);
         }
-        Err(Fault::Divide) => raise(context, libc::SIGFPE, FPE_INTDIV, address),
+        Err(Fault::Divide) => raise(context, libc::SIGFPE, FPE_INTDIV, trapped),
         Err(Fault::Simd { .. }) => {
             frame.store_mxcsr(state.mxcsr);
-            raise(
-                context,
-                libc::SIGFPE,
-                floating_point_code(state.mxcsr),
-                address,
-            );
+            let flags = state.mxcsr & !(state.mxcsr >> 7);
+            raise(context, libc::SIGFPE, floating_point_code(flags), trapped);
+        }
+        Err(Fault::X87) => {
+            let flags = state.x87.status & !state.x87.control;
+            let code = floating_point_code(flags.into());
+            raise(context, libc::SIGFPE, code, trapped);
         }
     }
     true
 }
+
+/// The instructions after a trap.
+struct Work<'a> {
+    state: &'a mut State,
+    memory: OwnMemory,
+    /// The thread pointer, if there is one to be trusted.
+    pointer: Option<u64>,
+    /// What a burst must not write.
+    reserved: Reserved,
+    /// What the CPU lacks, as far as is known.
+    absent: FeatureSet,
+    /// Without one only the instruction that trapped is carried out.
+    cache: Option<burst::Claimed>,
+}
+
+impl Work<'_> {
+    /// The quick way: carries out the instruction at RIP if it is known and known to be lost.
+    fn begin(&mut self) -> bool {
+        let only_lost = Budget {
+            instructions: 1,
+            patience: 0,
+        };
+        self.burst(only_lost)
+    }
+
+    /// Carries out what follows.
+    fn go_on(&mut self) {
+        if let Some(budget) = burst::budget() {
+            self.burst(budget);
+        }
+    }
+
+    /// Carries out instructions that need nothing but what a burst has. Whether there were any.
+    fn burst(&mut self, budget: Budget) -> bool {
+        let Some(cache) = &mut self.cache else {
+            return false;
+        };
+        let has_cx16 = !self.absent.contains(Feature::Cx16);
+        self.memory.begin_burst(self.reserved, has_cx16);
+        // GS is used by so few that the system call is not worth it: those accesses fault, and
+        // the CPU goes on.
+        self.state.fs_base = self.pointer.unwrap_or(OwnMemory::NOWHERE);
+        self.state.gs_base = OwnMemory::NOWHERE;
+        self.state.shadow_stack = SHADOW_STACK.load(Ordering::Relaxed);
+        let done = emulator::burst(self.state, &mut self.memory, cache, self.absent, budget);
+        if done.emulated > 0 {
+            TRAPS.note(done.features, done.address, done.emulated);
+        }
+        done.instructions > 0
+    }
+
+    /// The slow way: carries out the instruction at RIP, whatever it needs.
+    fn step(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
+        let rip = self.state.rip;
+        let code = self.memory.begin_step(rip);
+        let attribution = emulator::attribute(code).ok_or(Fault::Unknown)?;
+        // An instruction that every CPU has raised #UD for a reason of its own.
+        if !attribution.emulated || attribution.features.is_empty() {
+            return Err(Fault::Unknown);
+        }
+        (self.state.fs_base, self.state.gs_base) = segment_bases(code);
+        let mut result = emulator::step(self.state, &mut self.memory, emulator::EMULATED);
+        if result == Err(Fault::Unknown) {
+            self.state.x87 = frame.load_x87();
+            result = emulator::step(self.state, &mut self.memory, emulator::EMULATED);
+        }
+        let features = result?.features;
+        TRAPS.note(features, rip, 1);
+        self.absent = self.absent.union(features);
+        Ok(())
+    }
+}
+
+/// Whether threads have shadow stacks (CET).
+static SHADOW_STACK: AtomicBool = AtomicBool::new(false);
 
 const SI_KERNEL: i32 = 0x80;
 const BUS_ADRERR: i32 = 2;
@@ -348,9 +463,8 @@ const FPE_INTDIV: i32 = 1;
 
 /// `si_code` of SIGFPE, chosen as the kernel does
 /// (arch/x86/kernel/fpu/core.c, `fpu__exception_code`): from all the sticky
-/// flags of MXCSR that are unmasked, those of earlier instructions too.
-fn floating_point_code(mxcsr: u32) -> i32 {
-    let unmasked = mxcsr & !(mxcsr >> 7);
+/// flags of MXCSR or FSW that are unmasked, those of earlier instructions too.
+fn floating_point_code(unmasked: u32) -> i32 {
     const FPE_FLTDIV: i32 = 3;
     const FPE_FLTOVF: i32 = 4;
     const FPE_FLTUND: i32 = 5;
@@ -374,10 +488,9 @@ fn floating_point_code(mxcsr: u32) -> i32 {
 /// (kernel/signal.c, `force_sig_info_to_task`).
 fn raise(context: &mut libc::ucontext_t, signal: i32, code: i32, address: u64) {
     let mask = mask_of(&mut context.uc_sigmask);
-    let bit = 1u64 << (signal.unsigned_abs() - 1);
-    if *mask & bit != 0 {
+    if *mask & bit(signal) != 0 {
         sys::set_default(signal);
-        *mask &= !bit;
+        *mask &= !bit(signal);
     }
     let mut info = [0u32; size_of::<libc::siginfo_t>() / 4];
     // si_signo, si_errno, si_code, padding, si_addr
@@ -402,19 +515,15 @@ fn mask_of(set: &mut libc::sigset_t) -> &mut u64 {
 }
 
 /// FS and GS base, asked for only if the instruction has such a prefix.
-fn segment_bases(rip: u64, home: u64) -> (u64, u64) {
+fn segment_bases(code: &[u8]) -> (u64, u64) {
     const FS: u8 = 0x64;
     const GS: u8 = 0x65;
-    let mut prefixes = [0u8; 5];
-    let fetched = OwnMemory { home }.fetch(rip, &mut prefixes);
-    for byte in prefixes.into_iter().take(fetched) {
-        match byte {
-            FS | GS => return sys::segment_bases(),
-            0x26 | 0x2e | 0x36 | 0x3e | 0x66 | 0x67 | 0xf2 | 0xf3 => {}
-            _ => break,
-        }
+    const OTHERS: [u8; 8] = [0x26, 0x2e, 0x36, 0x3e, 0x66, 0x67, 0xf2, 0xf3];
+    let found = code.iter().find(|byte| !OTHERS.contains(byte));
+    match found {
+        Some(&FS | &GS) => (sys::fs_base(), sys::gs_base()),
+        _ => (0, 0),
     }
-    (0, 0)
 }
 
 /// SIGSEGV and SIGBUS: an access of the emulator that faulted, or not ours.
@@ -433,20 +542,13 @@ extern "C" fn on_memory_fault(signal: i32, info: *mut libc::siginfo_t, context: 
             gregs[frame::index(libc::REG_RAX)] = rax.cast_signed();
             gregs[frame::index(libc::REG_RDX)] = rdx.cast_signed();
         }
-        None => {
-            let index = if signal == libc::SIGSEGV { 1 } else { 2 };
-            pass_on(index, signal, info, context);
-        }
+        None => pass_on(signal, info, context),
     }
 }
 
 /// Does what would have happened without us.
-fn pass_on(index: usize, signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let previous = PREVIOUS[index].1.load(Ordering::Acquire);
-    // SAFETY: null or a sigaction that is kept for ever.
-    let Some(previous) = (unsafe { previous.as_ref() }) else {
-        return sys::set_default(signal);
-    };
+fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
+    let wanted = action::wanted(signal).unwrap_or(KernelAction::DEFAULT);
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (was_sent, interrupted) = unsafe {
         (
@@ -454,16 +556,7 @@ fn pass_on(index: usize, signal: i32, info: *mut libc::siginfo_t, context: *mut 
             &mut *context.cast::<libc::ucontext_t>(),
         )
     };
-    if !matches!(previous.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) {
-        // The mask that the kernel would have set for that handler.
-        let mut own = previous.sa_mask;
-        let mut mask = *mask_of(&mut interrupted.uc_sigmask) | *mask_of(&mut own);
-        if previous.sa_flags & libc::SA_NODEFER == 0 {
-            mask |= 1 << (signal.unsigned_abs() - 1);
-        }
-        sys::set_mask(mask);
-    }
-    match previous.sa_sigaction {
+    match wanted.handler {
         // The instruction runs again and the default action takes place. The
         // kernel treats an ignored synchronous signal like the default, too.
         libc::SIG_IGN if was_sent => {}
@@ -475,15 +568,29 @@ fn pass_on(index: usize, signal: i32, info: *mut libc::siginfo_t, context: *mut 
                 sys::queue_to_self(signal, unsafe { &*info });
             }
         }
-        handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
-            // SAFETY: the program installed it with this signature.
-            let handler = unsafe { core::mem::transmute::<usize, Handler>(handler) };
-            handler(signal, info, context);
-        }
         handler => {
-            // SAFETY: the program installed it with this signature.
-            let handler = unsafe { core::mem::transmute::<usize, extern "C" fn(i32)>(handler) };
-            handler(signal);
+            let has = |flag: i32| wanted.flags & u64::from(flag.cast_unsigned()) != 0;
+            // The mask that the kernel would have set for that handler.
+            let mut mask = *mask_of(&mut interrupted.uc_sigmask) | wanted.mask;
+            if !has(libc::SA_NODEFER) {
+                mask |= bit(signal);
+            }
+            if handlers::is_active() {
+                // Of the three only the handler's own, and never SIGILL: what
+                // the handler itself does may need us.
+                let own = bit(signal) & !bit(libc::SIGILL);
+                mask &= !action::MASK | own;
+            }
+            if has(libc::SA_RESETHAND) {
+                action::reset(signal, &wanted);
+            }
+            sys::set_mask(mask);
+            // SAFETY: the program installed it as a handler, which the kernel calls
+            // with three arguments whatever SA_SIGINFO says.
+            unsafe {
+                let handler = core::mem::transmute::<usize, shadow::Handler>(handler);
+                shadow::call_fresh(signal, info, context, handler);
+            }
         }
     }
 }

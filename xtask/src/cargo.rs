@@ -6,11 +6,12 @@ use std::process::{Command, ExitCode, ExitStatus};
 use anyhow::{Context, Result, ensure};
 
 /// What the VM tests take from the release build.
-const PRODUCTS: [&str; 4] = [
+const PRODUCTS: [&str; 5] = [
     "isahotplug-example-rust",
     "isahotplug-guest-agent",
     "isahotplug-host-notifier",
     "isahotplug",
+    "isahotplug-preload",
 ];
 
 /// The cargo that runs this program.

@@ -51,7 +51,7 @@ const AREAS: [Area; 9] = [
     },
     Area {
         name: "library",
-        packages: &["isahotplug", "isahotplug-dispatch"],
+        packages: &["isahotplug", "isahotplug-preload", "isahotplug-dispatch"],
         test_files: &["library_"],
     },
     Area {

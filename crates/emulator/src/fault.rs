@@ -28,7 +28,7 @@ pub mod exception {
 pub enum Fault {
     /// Not an instruction, or one that is not emulated, not permitted, or in need of something
     /// that the [`Memory`](crate::Memory) or [`State`](crate::State) does not have: the original
-    /// #UD goes on. Also an instruction on x87 or MMX registers with an x87 exception pending.
+    /// #UD goes on.
     Unknown,
     /// A memory operand or the code itself could not be accessed.
     Memory(MemoryFault),
@@ -40,6 +40,10 @@ pub enum Fault {
     /// #GP(0) for a value that a control register does not take (LDMXCSR with reserved bits), or a
     /// branch to an address that is not canonical.
     Protection,
+    /// #MF: an x87 exception is pending, which the next instruction on x87 or MMX registers
+    /// reports. Linux derives the code of its SIGFPE from the flags in
+    /// [`status`](crate::X87::status) that [`control`](crate::X87::control) does not mask.
+    X87,
     /// #DE: a division by zero, or with a quotient that its register cannot hold: SIGFPE with
     /// `FPE_INTDIV`, at the instruction.
     Divide,

@@ -159,8 +159,9 @@ pub trait Memory {
         None
     }
 
-    /// For RDRAND and RDSEED: 64 bits from a cryptographic source.
-    fn random(&mut self) -> Option<u64> {
+    /// For RDRAND and RDSEED: 64 bits from a cryptographic source. `Some(None)` if the source has
+    /// none at this moment, of which the instructions have a way to tell.
+    fn random(&mut self) -> Option<Option<u64>> {
         None
     }
 }

@@ -1,5 +1,6 @@
 //! The registers of one thread.
 
+use crate::fault::Fault;
 use crate::vector::Vector;
 
 /// Status flags of RFLAGS (Intel SDM vol. 1, 3.4.3).
@@ -130,9 +131,15 @@ impl X87 {
         (top..top + 8).map(|register| register % 8)
     }
 
-    /// Whether an exception is pending.
-    pub(crate) fn is_pending(&self) -> bool {
-        self.status & Self::PENDING != 0
+    /// What an instruction that waits meets before it does anything.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        if !self.present {
+            Err(Fault::Unknown)
+        } else if self.status & Self::PENDING != 0 {
+            Err(Fault::X87)
+        } else {
+            Ok(())
+        }
     }
 
     /// What every MMX instruction but EMMS does: all registers are in use, the stack begins at R0

@@ -109,9 +109,8 @@ pub(crate) fn execute(
     if decoded.wants_ymm && state.width < Width::Ymm {
         return Err(Fault::Unknown);
     }
-    // A pending x87 exception would be #MF, for which `Fault` has no name.
-    if decoded.mmx != Mmx::Unused && (!state.x87.present || state.x87.is_pending()) {
-        return Err(Fault::Unknown);
+    if decoded.mmx != Mmx::Unused {
+        state.x87.check()?;
     }
     let mut cx = Context::new(state, memory, decoded);
     operation::execute(&mut cx).map_err(|fault| of_segment(fault, decoded))?;

@@ -373,6 +373,17 @@ fn instructions_are_attributed_to_their_features() {
 struct Machine {
     page: Page,
     flushed: Option<u64>,
+    random: Option<u64>,
+}
+
+impl Machine {
+    fn new(page: Page) -> Self {
+        Self {
+            page,
+            flushed: None,
+            random: Some(0xa5a5_0123_4567_89ab),
+        }
+    }
 }
 
 impl emulator::Memory for Machine {
@@ -414,8 +425,8 @@ impl emulator::Memory for Machine {
         Some(0x3_0005)
     }
 
-    fn random(&mut self) -> Option<u64> {
-        Some(0xa5a5_0123_4567_89ab)
+    fn random(&mut self) -> Option<Option<u64>> {
+        Some(self.random)
     }
 }
 
@@ -444,10 +455,7 @@ fn what_the_machine_offers_is_used_and_what_it_does_not_is_refused() {
         let refused = emulator::step(&mut s, &mut page, EMULATED);
         assert_eq!(refused, Err(Fault::Unknown), "{code:02x?}");
         assert_eq!(s, before);
-        let mut machine = Machine {
-            page,
-            flushed: None,
-        };
+        let mut machine = Machine::new(page);
         emulator::step(&mut s, &mut machine, EMULATED).expect("completes");
         let (rax, rcx, rdx) = (s.gpr[0], s.gpr[1], s.gpr[2]);
         match code {
@@ -471,10 +479,7 @@ fn what_the_machine_offers_is_used_and_what_it_does_not_is_refused() {
     // Equal: ZF, and RDX:RAX stay.
     let mut s = state();
     (s.gpr[0], s.gpr[2], s.gpr[3], s.gpr[7]) = (3, 4, 1, DATA);
-    let mut machine = Machine {
-        page: Page::new(OF_THE_MACHINE[0]),
-        flushed: None,
-    };
+    let mut machine = Machine::new(Page::new(OF_THE_MACHINE[0]));
     emulator::step(&mut s, &mut machine, EMULATED).expect("completes");
     assert_eq!((s.gpr[0], s.gpr[2], s.rflags & flag::ZF), (3, 4, flag::ZF));
     // Not aligned.
@@ -485,19 +490,30 @@ fn what_the_machine_offers_is_used_and_what_it_does_not_is_refused() {
 }
 
 #[test]
+fn a_random_number_that_is_not_there_now_clears_the_carry_and_the_destination() {
+    emulator::init();
+    let mut machine = Machine::new(Page::new(&[0x48, 0x0f, 0xc7, 0xf0])); // rdrand rax
+    machine.random = None;
+    let mut s = state();
+    (s.gpr[0], s.rflags) = (7, s.rflags | flag::STATUS);
+    emulator::step(&mut s, &mut machine, EMULATED).expect("completes");
+    assert_eq!((s.gpr[0], s.rflags & flag::STATUS), (0, 0));
+}
+
+#[test]
 fn mmx_registers_are_refused_where_the_state_has_none_or_an_exception_is_pending() {
     emulator::init();
     let code = &[0x0f, 0xfe, 0xc1]; // paddd mm0, mm1
-    let refused = |s: &mut State| {
+    let refused = |s: &mut State, fault| {
         let before = *s;
         let result = emulator::step(s, &mut Page::new(code), EMULATED);
-        assert_eq!((result, *s), (Err(Fault::Unknown), before));
+        assert_eq!((result, *s), (Err(fault), before));
     };
     let mut s = state();
-    refused(&mut s);
+    refused(&mut s, Fault::Unknown);
     s.x87.present = true;
     s.x87.status = 1 << 7;
-    refused(&mut s);
+    refused(&mut s, Fault::X87);
     s.x87.status = 0x3841;
     (s.x87.significand[0], s.x87.significand[1]) = (1 << 32 | 1, 2 << 32 | u64::from(u32::MAX));
     run(code, &mut s);

@@ -7,91 +7,178 @@
 //!
 //! Aligned accesses of up to eight bytes are single instructions, so that they
 //! are as atomic towards other threads as the CPU's own (Intel SDM vol. 3A,
-//! 9.1.1).
+//! 9.1.1), and the halves of a vector are such accesses.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "halves of numbers are taken, and sizes are those of operands"
+)]
+
+use core::arch::x86_64::{__m128, _mm_cvtss_f32, _mm_rcp_ss, _mm_rsqrt_ss, _mm_set_ss};
 
 use emulator::{Access, FaultKind, Memory, MemoryFault};
 
+use super::{rseq, shadow, sys};
+
 core::arch::global_asm!(
     ".pushsection .text.isahp_access,\"ax\",@progbits",
-    ".macro isahp_access name",
+    // Each takes `home` last: where the stack pointer has to be meanwhile, or 0.
+    // RAX is 0 if all went well; the signal handler makes it something else.
+    ".macro isahp_access name, home",
+    ".globl \\name",
+    ".hidden \\name",
+    ".type \\name, @function",
+    "\\name:",
+    "    mov r8, rsp",
+    "    test \\home, \\home",
+    "    cmovnz rsp, \\home",
+    ".endm",
+    ".macro isahp_done",
+    "    mov rsp, r8",
+    "    xor eax, eax",
+    "    ret",
+    ".endm",
+    ".macro isahp_label name",
     ".globl \\name",
     ".hidden \\name",
     ".type \\name, @function",
     "\\name:",
     ".endm",
-    // Outcome f(void *to, const void *from, uint64_t home): one load and one
-    // store, with the stack pointer at `home` unless that is 0. RAX is 0 if both
-    // went well; the signal handler makes it something else.
-    "isahp_access isahp_access_begin",
-    "isahp_access isahp_copy1",
-    "    mov r8, rsp",
-    "    test rdx, rdx",
-    "    cmovnz rsp, rdx",
-    "    mov cl, [rsi]",
-    "    mov [rdi], cl",
-    "    mov rsp, r8",
-    "    xor eax, eax",
-    "    xor edx, edx",
-    "    ret",
-    "isahp_access isahp_copy2",
-    "    mov r8, rsp",
-    "    test rdx, rdx",
-    "    cmovnz rsp, rdx",
-    "    mov cx, [rsi]",
-    "    mov [rdi], cx",
-    "    mov rsp, r8",
-    "    xor eax, eax",
-    "    xor edx, edx",
-    "    ret",
-    "isahp_access isahp_copy4",
-    "    mov r8, rsp",
-    "    test rdx, rdx",
-    "    cmovnz rsp, rdx",
-    "    mov ecx, [rsi]",
-    "    mov [rdi], ecx",
-    "    mov rsp, r8",
-    "    xor eax, eax",
-    "    xor edx, edx",
-    "    ret",
-    "isahp_access isahp_copy8",
-    "    mov r8, rsp",
-    "    test rdx, rdx",
-    "    cmovnz rsp, rdx",
-    "    mov rcx, [rsi]",
-    "    mov [rdi], rcx",
-    "    mov rsp, r8",
-    "    xor eax, eax",
-    "    xor edx, edx",
-    "    ret",
+    //
+    "isahp_label isahp_access_begin",
+    // Outcome f(const void *from, uint64_t home): the value, zero-extended.
+    "isahp_access isahp_load1, rsi",
+    "    movzx edx, byte ptr [rdi]",
+    "    isahp_done",
+    "isahp_access isahp_load2, rsi",
+    "    movzx edx, word ptr [rdi]",
+    "    isahp_done",
+    "isahp_access isahp_load4, rsi",
+    "    mov edx, [rdi]",
+    "    isahp_done",
+    "isahp_access isahp_load8, rsi",
+    "    mov rdx, [rdi]",
+    "    isahp_done",
+    // Outcome f(void *to, const void *from, uint64_t home)
+    "isahp_access isahp_load16, rdx",
+    "    movq xmm0, qword ptr [rsi]",
+    "    movhps xmm0, qword ptr [rsi + 8]",
+    "    movups [rdi], xmm0",
+    "    isahp_done",
+    "isahp_access isahp_load32, rdx",
+    "    movq xmm0, qword ptr [rsi]",
+    "    movhps xmm0, qword ptr [rsi + 8]",
+    "    movq xmm1, qword ptr [rsi + 16]",
+    "    movhps xmm1, qword ptr [rsi + 24]",
+    "    movups [rdi], xmm0",
+    "    movups [rdi + 16], xmm1",
+    "    isahp_done",
+    // Outcome f(void *to, uint64_t value, uint64_t home)
+    "isahp_access isahp_store1, rdx",
+    "    mov [rdi], sil",
+    "    isahp_done",
+    "isahp_access isahp_store2, rdx",
+    "    mov [rdi], si",
+    "    isahp_done",
+    "isahp_access isahp_store4, rdx",
+    "    mov [rdi], esi",
+    "    isahp_done",
+    "isahp_access isahp_store8, rdx",
+    "    mov [rdi], rsi",
+    "    isahp_done",
+    // Outcome f(void *to, const void *from, uint64_t home)
+    "isahp_access isahp_store16, rdx",
+    "    movups xmm0, [rsi]",
+    "    movlps qword ptr [rdi], xmm0",
+    "    movhps qword ptr [rdi + 8], xmm0",
+    "    isahp_done",
+    "isahp_access isahp_store32, rdx",
+    "    movups xmm0, [rsi]",
+    "    movups xmm1, [rsi + 16]",
+    "    movlps qword ptr [rdi], xmm0",
+    "    movhps qword ptr [rdi + 8], xmm0",
+    "    movlps qword ptr [rdi + 16], xmm1",
+    "    movhps qword ptr [rdi + 24], xmm1",
+    "    isahp_done",
     // Outcome f(void *at, uint64_t home): whether the byte can be written, without changing
     // it, whatever another thread does to it.
-    "isahp_access isahp_touch",
-    "    mov r8, rsp",
-    "    test rsi, rsi",
-    "    cmovnz rsp, rsi",
+    "isahp_access isahp_touch, rsi",
     "    lock or byte ptr [rdi], 0",
-    "    mov rsp, r8",
-    "    xor eax, eax",
-    "    xor edx, edx",
-    "    ret",
-    "isahp_access isahp_access_end",
+    "    isahp_done",
+    // Outcome f(void *at, uint64_t expected, uint64_t new, uint64_t home): what was there.
+    ".macro isahp_exchange name, new",
+    "isahp_access \\name, rcx",
+    "    mov rax, rsi",
+    "    lock cmpxchg [rdi], \\new",
+    "    mov rdx, rax",
+    "    isahp_done",
+    ".endm",
+    "isahp_exchange isahp_exchange1, dl",
+    "isahp_exchange isahp_exchange2, dx",
+    "isahp_exchange isahp_exchange4, edx",
+    "isahp_exchange isahp_exchange8, rdx",
+    // Outcome f(const void *line, uint64_t home)
+    "isahp_access isahp_flush, rsi",
+    "    clflush byte ptr [rdi]",
+    "    isahp_done",
+    // Outcome f(uint64_t home): the time-stamp counter, unless the program may not read it
+    // (prctl(2), PR_SET_TSC).
+    "isahp_access isahp_time_stamp, rdi",
+    "    lfence",
+    "    rdtsc",
+    "    shl rdx, 32",
+    "    or rdx, rax",
+    "    isahp_done",
+    // Outcome f(uint64_t home): the word that FS points to.
+    "isahp_access isahp_thread_pointer, rdi",
+    "    mov rdx, qword ptr fs:[0]",
+    "    isahp_done",
+    "isahp_label isahp_access_end",
     "    ud2",
     // Where a faulting access goes on; RAX and RDX are set.
-    "isahp_access isahp_access_failed",
+    "isahp_label isahp_access_failed",
+    "    mov rsp, r8",
+    "    ret",
+    ".popsection",
+    //
+    // In a section of its own, for it is not of the baseline.
+    ".pushsection isahotplug_cx16,\"ax\",@progbits",
+    // Outcome f(void *at, uint64_t values[4], uint64_t home): the values are those expected and
+    // those to be stored; the first two become what was there.
+    "isahp_label isahp_pair_begin",
+    "isahp_access isahp_pair, rdx",
+    "    mov r9, rbx",
+    "    mov rax, [rsi]",
+    "    mov rdx, [rsi + 8]",
+    "    mov rbx, [rsi + 16]",
+    "    mov rcx, [rsi + 24]",
+    "    lock cmpxchg16b xmmword ptr [rdi]",
+    "    mov [rsi], rax",
+    "    mov [rsi + 8], rdx",
+    "    mov rbx, r9",
+    "    isahp_done",
+    "isahp_label isahp_pair_end",
+    "    ud2",
+    "isahp_label isahp_pair_failed",
+    "    mov rbx, r9",
     "    mov rsp, r8",
     "    ret",
     ".purgem isahp_access",
+    ".purgem isahp_done",
+    ".purgem isahp_label",
+    ".purgem isahp_exchange",
     ".popsection",
 );
 
 /// What an access came to, as the assembler returns it in RAX and RDX.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct Outcome {
     /// 0, or 1 + the signal's `si_code` shifted left by 8, + the signal
     /// shifted left by 32.
     failure: u64,
-    /// `si_addr` of the signal.
-    address: u64,
+    /// The value, if there is one; on failure `si_addr` of the signal.
+    value: u64,
 }
 
 // SAFETY: the signatures of the assembler above.
@@ -99,24 +186,60 @@ unsafe extern "C" {
     fn isahp_access_begin();
     fn isahp_access_end();
     fn isahp_access_failed();
-    fn isahp_copy1(to: u64, from: u64, home: u64) -> Outcome;
-    fn isahp_copy2(to: u64, from: u64, home: u64) -> Outcome;
-    fn isahp_copy4(to: u64, from: u64, home: u64) -> Outcome;
-    fn isahp_copy8(to: u64, from: u64, home: u64) -> Outcome;
+    fn isahp_pair_begin();
+    fn isahp_pair_end();
+    fn isahp_pair_failed();
+    fn isahp_load1(from: u64, home: u64) -> Outcome;
+    fn isahp_load2(from: u64, home: u64) -> Outcome;
+    fn isahp_load4(from: u64, home: u64) -> Outcome;
+    fn isahp_load8(from: u64, home: u64) -> Outcome;
+    fn isahp_load16(to: *mut [u8; 16], from: u64, home: u64) -> Outcome;
+    fn isahp_load32(to: *mut [u8; 32], from: u64, home: u64) -> Outcome;
+    fn isahp_store1(to: u64, value: u64, home: u64) -> Outcome;
+    fn isahp_store2(to: u64, value: u64, home: u64) -> Outcome;
+    fn isahp_store4(to: u64, value: u64, home: u64) -> Outcome;
+    fn isahp_store8(to: u64, value: u64, home: u64) -> Outcome;
+    fn isahp_store16(to: u64, from: *const [u8; 16], home: u64) -> Outcome;
+    fn isahp_store32(to: u64, from: *const [u8; 32], home: u64) -> Outcome;
     fn isahp_touch(at: u64, home: u64) -> Outcome;
+    fn isahp_exchange1(at: u64, expected: u64, new: u64, home: u64) -> Outcome;
+    fn isahp_exchange2(at: u64, expected: u64, new: u64, home: u64) -> Outcome;
+    fn isahp_exchange4(at: u64, expected: u64, new: u64, home: u64) -> Outcome;
+    fn isahp_exchange8(at: u64, expected: u64, new: u64, home: u64) -> Outcome;
+    fn isahp_flush(line: u64, home: u64) -> Outcome;
+    fn isahp_time_stamp(home: u64) -> Outcome;
+    fn isahp_thread_pointer(home: u64) -> Outcome;
+    fn isahp_pair(at: u64, values: *mut [u64; 4], home: u64) -> Outcome;
 }
 
 /// Called by the SIGSEGV and SIGBUS handler: if `rip` is one of the accesses,
 /// returns the new RIP, RAX and RDX with which the access fails gracefully.
 pub(super) fn recover(rip: u64, signal: i32, code: i32, address: u64) -> Option<[u64; 3]> {
-    let begin = isahp_access_begin as *const () as u64;
-    let end = isahp_access_end as *const () as u64;
-    if !(begin..end).contains(&rip) {
-        return None;
-    }
+    let guarded: [[unsafe extern "C" fn(); 3]; 2] = [
+        [isahp_access_begin, isahp_access_end, isahp_access_failed],
+        [isahp_pair_begin, isahp_pair_end, isahp_pair_failed],
+    ];
+    let [.., failed] = guarded
+        .map(|labels| labels.map(|label| label as *const () as u64))
+        .into_iter()
+        .find(|[begin, end, _]| (*begin..*end).contains(&rip))?;
     let failure =
         1 | u64::from(code.cast_unsigned() & 0xff) << 8 | u64::from(signal.unsigned_abs()) << 32;
-    Some([isahp_access_failed as *const () as u64, failure, address])
+    Some([failed, failure, address])
+}
+
+/// The word that FS points to, if it points to any.
+pub(super) fn thread_pointer(home: u64) -> Option<u64> {
+    // SAFETY: a fault is recovered.
+    let outcome = unsafe { isahp_thread_pointer(home) };
+    (outcome.failure == 0).then_some(outcome.value)
+}
+
+/// The word at `address`, if it can be read.
+pub(super) fn load(address: u64, home: u64) -> Option<u64> {
+    // SAFETY: a fault is recovered.
+    let outcome = unsafe { isahp_load8(address, home) };
+    (outcome.failure == 0).then_some(outcome.value)
 }
 
 /// The address space of this process.
@@ -128,16 +251,136 @@ pub(super) struct OwnMemory {
     /// Where the stack pointer has to be while an access may fault; 0: where it
     /// is.
     pub(super) home: u64,
+    /// The CPU can be trusted to have CMPXCHG16B.
+    has_cx16: bool,
+    /// What a burst must leave alone; for a single step nowhere.
+    reserved: Reserved,
+    /// The code at RIP, which is asked for more than once.
+    code: Option<Code>,
+    in_burst: bool,
+}
+
+/// Memory that a burst must leave to the CPU.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reserved {
+    /// The area for restartable sequences.
+    rseq: u64,
+    /// The signal frame and the stack of this handler below it. Where the thread has no alternate
+    /// signal stack they lie right below what the interrupted function uses of its stack, and what
+    /// that calls would lay its own frame over them.
+    stack: u64,
+    stack_length: u64,
+}
+
+impl Reserved {
+    const NOTHING: Self = Self {
+        rseq: OwnMemory::NOWHERE,
+        stack: OwnMemory::NOWHERE,
+        stack_length: 0,
+    };
+
+    /// More than the handler needs below its frame, the frame of an access that faults included.
+    const DEPTH: u64 = 64 * 1024;
+
+    /// `rseq`: the area, if there is one. `bottom`: a stack pointer of the handler on the stack
+    /// that the signal was delivered on. `top`: the end of the signal frame.
+    pub(super) fn new(rseq: Option<u64>, bottom: u64, top: u64) -> Self {
+        let stack = bottom.saturating_sub(Self::DEPTH);
+        Self {
+            rseq: rseq.unwrap_or(OwnMemory::NOWHERE),
+            stack,
+            stack_length: top.wrapping_sub(stack),
+        }
+    }
+
+    /// Whether any of `length` bytes from `address` on is meant.
+    #[inline]
+    fn contains(&self, address: u64, length: usize) -> bool {
+        let before = (length as u64).wrapping_sub(1);
+        let last = address.wrapping_add(before);
+        last.wrapping_sub(self.rseq) < rseq::SIZE.wrapping_add(before)
+            || last.wrapping_sub(self.stack) < self.stack_length.wrapping_add(before)
+    }
+}
+
+/// Code that has been fetched.
+#[derive(Clone, Copy, Debug)]
+struct Code {
+    rip: u64,
+    bytes: [u8; 15],
+    /// How many of the bytes can be read.
+    length: usize,
 }
 
 impl OwnMemory {
-    fn fault(outcome: &Outcome, at: u64, access: Access) -> MemoryFault {
+    /// An address that is none.
+    pub(super) const NOWHERE: u64 = 1 << 63;
+
+    pub(super) fn new(home: u64) -> Self {
+        Self {
+            home,
+            has_cx16: false,
+            reserved: Reserved::NOTHING,
+            in_burst: false,
+            code: None,
+        }
+    }
+
+    /// Before a burst.
+    pub(super) fn begin_burst(&mut self, reserved: Reserved, has_cx16: bool) {
+        self.reserved = reserved;
+        self.has_cx16 = has_cx16;
+        self.code = None;
+        self.in_burst = true;
+    }
+
+    /// Before a single step: the code at `rip`.
+    pub(super) fn begin_step(&mut self, rip: u64) -> &[u8] {
+        self.reserved = Reserved::NOTHING;
+        self.in_burst = false;
+        let mut bytes = [0; 15];
+        let length = self.fetch(rip, &mut bytes);
+        let code = self.code.insert(Code { rip, bytes, length });
+        code.bytes.get(..length).unwrap_or_default()
+    }
+
+    /// Whether the instruction at `rip` is one that the emulator finishes for CPUs that lack it.
+    pub(super) fn is_ours(&mut self, rip: u64) -> bool {
+        emulator::attribute(self.begin_step(rip))
+            .is_some_and(|it| it.emulated && !it.features.is_empty())
+    }
+
+    /// Whether `length` bytes from `address` on may be written at all.
+    #[inline]
+    fn check_reserved(&self, address: u64, length: usize) -> Result<(), MemoryFault> {
+        if self.reserved.contains(address, length) {
+            return Err(MemoryFault {
+                address,
+                access: Access::Write,
+                kind: FaultKind::Reserved,
+            });
+        }
+        Ok(())
+    }
+
+    /// The value of a successful access.
+    #[inline]
+    fn check(outcome: Outcome, at: u64, access: Access) -> Result<u64, MemoryFault> {
+        if outcome.failure == 0 {
+            Ok(outcome.value)
+        } else {
+            Err(Self::fault(outcome, at, access))
+        }
+    }
+
+    #[cold]
+    fn fault(outcome: Outcome, at: u64, access: Access) -> MemoryFault {
         let code = i32::from((outcome.failure >> 8).to_le_bytes()[0]);
-        let signal = (outcome.failure >> 32) as i32;
+        let signal = (outcome.failure >> 32 & 0xff) as i32;
         let (kind, address) = match (signal, code) {
-            (libc::SIGBUS, _) => (FaultKind::Bus, outcome.address),
-            (_, SEGV_MAPERR) => (FaultKind::Unmapped, outcome.address),
-            (_, SEGV_ACCERR) => (FaultKind::Forbidden, outcome.address),
+            (libc::SIGBUS, _) => (FaultKind::Bus, outcome.value),
+            (_, SEGV_MAPERR) => (FaultKind::Unmapped, outcome.value),
+            (_, SEGV_ACCERR) => (FaultKind::Forbidden, outcome.value),
             // SI_KERNEL: #GP, the address was not canonical.
             _ => (FaultKind::NonCanonical, at),
         };
@@ -148,39 +391,79 @@ impl OwnMemory {
         }
     }
 
-    /// Copies in steps that are as large as both the alignment of the foreign
-    /// address and the rest allow, so that an aligned operand is one access.
-    fn copy(&self, foreign: u64, own: u64, len: usize, access: Access) -> Result<(), MemoryFault> {
-        let mut done = 0u64;
-        let len = len as u64;
-        while done < len {
-            let at = foreign.wrapping_add(done);
-            let here = own.wrapping_add(done);
-            let (to, from) = if access == Access::Write {
-                (at, here)
-            } else {
-                (here, at)
-            };
-            let left = len - done;
-            // SAFETY: `own .. own + len` is a live buffer of the caller; the
-            // foreign side may be anything, a fault there is recovered.
-            let (step, outcome) = unsafe {
-                if left >= 8 {
-                    (8, isahp_copy8(to, from, self.home))
-                } else if left >= 4 {
-                    (4, isahp_copy4(to, from, self.home))
-                } else if left >= 2 {
-                    (2, isahp_copy2(to, from, self.home))
-                } else {
-                    (1, isahp_copy1(to, from, self.home))
-                }
-            };
-            if outcome.failure != 0 {
-                return Err(Self::fault(&outcome, at, access));
+    /// One load of `size` bytes: 1, 2, 4, or 8 for any other.
+    #[inline]
+    fn load(&self, at: u64, size: usize) -> Result<u64, MemoryFault> {
+        // SAFETY: the address may be anything, a fault there is recovered.
+        let outcome = unsafe {
+            match size {
+                1 => isahp_load1(at, self.home),
+                2 => isahp_load2(at, self.home),
+                4 => isahp_load4(at, self.home),
+                _ => isahp_load8(at, self.home),
             }
-            done += step;
+        };
+        Self::check(outcome, at, Access::Read)
+    }
+
+    /// One store of `size` bytes: 1, 2, 4, or 8 for any other.
+    #[inline]
+    fn store(&self, at: u64, size: usize, value: u64) -> Result<(), MemoryFault> {
+        // SAFETY: as in `load`; what is there is the interrupted program's to change.
+        let outcome = unsafe {
+            match size {
+                1 => isahp_store1(at, value, self.home),
+                2 => isahp_store2(at, value, self.home),
+                4 => isahp_store4(at, value, self.home),
+                _ => isahp_store8(at, value, self.home),
+            }
+        };
+        Self::check(outcome, at, Access::Write).map(drop)
+    }
+
+    /// Reads in steps as large as the rest allows.
+    fn read_pieces(&self, address: u64, mut buffer: &mut [u8]) -> Result<(), MemoryFault> {
+        let mut at = address;
+        while !buffer.is_empty() {
+            let size = step(buffer.len());
+            let value = self.load(at, size)?.to_le_bytes();
+            let (piece, rest) = buffer.split_at_mut_checked(size).unwrap_or_default();
+            piece
+                .iter_mut()
+                .zip(value)
+                .for_each(|(to, from)| *to = from);
+            buffer = rest;
+            at = at.wrapping_add(size as u64);
         }
         Ok(())
+    }
+
+    /// Writes in steps as large as the rest allows.
+    fn write_pieces(&self, address: u64, mut bytes: &[u8]) -> Result<(), MemoryFault> {
+        let mut at = address;
+        while !bytes.is_empty() {
+            let size = step(bytes.len());
+            let (piece, rest) = bytes.split_at_checked(size).unwrap_or_default();
+            let mut value = [0; 8];
+            value
+                .iter_mut()
+                .zip(piece)
+                .for_each(|(to, from)| *to = *from);
+            self.store(at, size, u64::from_le_bytes(value))?;
+            bytes = rest;
+            at = at.wrapping_add(size as u64);
+        }
+        Ok(())
+    }
+}
+
+/// The largest access that is not larger than `left`.
+fn step(left: usize) -> usize {
+    match left {
+        8.. => 8,
+        4..8 => 4,
+        2..4 => 2,
+        _ => 1,
     }
 }
 
@@ -191,32 +474,67 @@ pub(super) const SEGV_ACCERR: i32 = 2;
 
 const PAGE: u64 = 4096;
 
+/// Whether `length` bytes from `address` on lie in one page.
+fn is_in_one_page(address: u64, length: usize) -> bool {
+    address % PAGE + length as u64 <= PAGE
+}
+
 impl Memory for OwnMemory {
+    #[inline]
     fn read(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryFault> {
-        let own = buffer.as_mut_ptr().expose_provenance() as u64;
-        self.copy(address, own, buffer.len(), Access::Read)
+        if let Ok(buffer) = <&mut [u8; 32]>::try_from(&mut *buffer) {
+            // SAFETY: the buffer is alive; the address may be anything.
+            let outcome = unsafe { isahp_load32(buffer, address, self.home) };
+            Self::check(outcome, address, Access::Read).map(drop)
+        } else if let Ok(buffer) = <&mut [u8; 16]>::try_from(&mut *buffer) {
+            // SAFETY: as above.
+            let outcome = unsafe { isahp_load16(buffer, address, self.home) };
+            Self::check(outcome, address, Access::Read).map(drop)
+        } else if let Ok(buffer) = <&mut [u8; 8]>::try_from(&mut *buffer) {
+            *buffer = self.load(address, 8)?.to_le_bytes();
+            Ok(())
+        } else if let Ok(buffer) = <&mut [u8; 4]>::try_from(&mut *buffer) {
+            let [a, b, c, d, ..] = self.load(address, 4)?.to_le_bytes();
+            *buffer = [a, b, c, d];
+            Ok(())
+        } else {
+            self.read_pieces(address, buffer)
+        }
     }
 
+    #[inline]
     fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MemoryFault> {
-        let last = address.wrapping_add((bytes.len() as u64).saturating_sub(1));
-        if address / PAGE != last / PAGE {
+        self.check_reserved(address, bytes.len())?;
+        if !is_in_one_page(address, bytes.len()) {
             // All or nothing: see first whether both pages can be written.
             self.check_write(address, bytes.len())?;
         }
-        let own = bytes.as_ptr().expose_provenance() as u64;
-        self.copy(address, own, bytes.len(), Access::Write)
+        if let Ok(bytes) = <&[u8; 32]>::try_from(bytes) {
+            // SAFETY: the bytes are alive; the address may be anything.
+            let outcome = unsafe { isahp_store32(address, bytes, self.home) };
+            Self::check(outcome, address, Access::Write).map(drop)
+        } else if let Ok(bytes) = <&[u8; 16]>::try_from(bytes) {
+            // SAFETY: as above.
+            let outcome = unsafe { isahp_store16(address, bytes, self.home) };
+            Self::check(outcome, address, Access::Write).map(drop)
+        } else if let Ok(bytes) = <[u8; 8]>::try_from(bytes) {
+            self.store(address, 8, u64::from_le_bytes(bytes))
+        } else if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
+            self.store(address, 4, u32::from_le_bytes(bytes).into())
+        } else {
+            self.write_pieces(address, bytes)
+        }
     }
 
     fn check_write(&mut self, address: u64, length: usize) -> Result<(), MemoryFault> {
+        self.check_reserved(address, length)?;
         let mut at = address;
         let mut left = length as u64;
         while left > 0 {
             // SAFETY: the touched byte may be anything, a fault is recovered;
             // its value does not change.
             let outcome = unsafe { isahp_touch(at, self.home) };
-            if outcome.failure != 0 {
-                return Err(Self::fault(&outcome, at, Access::Write));
-            }
+            Self::check(outcome, at, Access::Write)?;
             let in_page = (PAGE - at % PAGE).min(left);
             at = at.wrapping_add(in_page);
             left -= in_page;
@@ -225,6 +543,32 @@ impl Memory for OwnMemory {
     }
 
     fn fetch(&mut self, address: u64, buffer: &mut [u8]) -> usize {
+        // It changes what the state is a copy of.
+        if self.in_burst && shadow::is_own_code(address) {
+            return 0;
+        }
+        if let Some(code) = self.code.filter(|code| code.rip == address) {
+            buffer
+                .iter_mut()
+                .zip(code.bytes)
+                .for_each(|(to, from)| *to = from);
+            return code.length.min(buffer.len());
+        }
+        if let Ok(buffer) = <&mut [u8; 15]>::try_from(&mut *buffer)
+            && is_in_one_page(address, 15)
+        {
+            // Two loads, which overlap in one byte.
+            let halves = self.load(address, 8).and_then(|low| {
+                let high = self.load(address.wrapping_add(7), 8)?;
+                Ok(u128::from(low) | u128::from(high) << 56)
+            });
+            let Ok(code) = halves else {
+                return 0;
+            };
+            let [code @ .., _] = code.to_le_bytes();
+            *buffer = code;
+            return 15;
+        }
         // Up to the end of the page, and beyond only if that can be read.
         let in_page = usize::try_from(PAGE - address % PAGE).unwrap_or(usize::MAX);
         let first = in_page.min(buffer.len());
@@ -237,4 +581,122 @@ impl Memory for OwnMemory {
         }
         first + tail.len()
     }
+
+    #[inline]
+    fn is_unchanged(&mut self, address: u64, code: &[u8]) -> bool {
+        let length = code.len();
+        if length > 8 {
+            // Two loads, which overlap.
+            let (Some(head), Some(tail)) = (code.first_chunk::<8>(), code.last_chunk::<8>()) else {
+                return false;
+            };
+            let end = address.wrapping_add(length as u64 - 8);
+            return self.load(address, 8) == Ok(u64::from_le_bytes(*head))
+                && self.load(end, 8) == Ok(u64::from_le_bytes(*tail));
+        }
+        if is_in_one_page(address, 8) {
+            // What follows the instruction in its page can be read as well as it.
+            let mut known = [0; 8];
+            known
+                .iter_mut()
+                .zip(code)
+                .for_each(|(to, from)| *to = *from);
+            let others = (!0u64).checked_shl(8 * length as u32).unwrap_or(0);
+            return self
+                .load(address, 8)
+                .is_ok_and(|now| (now ^ u64::from_le_bytes(known)) & !others == 0);
+        }
+        let mut now = [0; 8];
+        now.get_mut(..length)
+            .is_some_and(|now| self.read_pieces(address, now).is_ok() && now == code)
+    }
+
+    fn compare_exchange(
+        &mut self,
+        address: u64,
+        size: usize,
+        expected: u64,
+        new: u64,
+    ) -> Result<Option<u64>, MemoryFault> {
+        self.check_reserved(address, size)?;
+        // SAFETY: the address may be anything, a fault there is recovered; what is there is the
+        // interrupted program's to change.
+        let outcome = unsafe {
+            match size {
+                1 => isahp_exchange1(address, expected, new, self.home),
+                2 => isahp_exchange2(address, expected, new, self.home),
+                4 => isahp_exchange4(address, expected, new, self.home),
+                8 => isahp_exchange8(address, expected, new, self.home),
+                _ => return Ok(None),
+            }
+        };
+        let old = Self::check(outcome, address, Access::Write)?;
+        let unused = 64 - 8 * size as u32;
+        Ok(Some(old << unused >> unused))
+    }
+
+    fn compare_exchange_16(
+        &mut self,
+        address: u64,
+        expected: u128,
+        new: u128,
+    ) -> Result<Option<u128>, MemoryFault> {
+        if !self.has_cx16 {
+            return Ok(None);
+        }
+        self.check_reserved(address, 16)?;
+        let halves = |value: u128| [value as u64, (value >> 64) as u64];
+        let ([a, b], [c, d]) = (halves(expected), halves(new));
+        let mut values = [a, b, c, d];
+        // SAFETY: the values are alive, and the CPU has the instruction; the address may be
+        // anything, a fault there is recovered.
+        let outcome = unsafe { isahp_pair(address, &raw mut values, self.home) };
+        Self::check(outcome, address, Access::Write)?;
+        let [low, high, ..] = values;
+        Ok(Some(u128::from(high) << 64 | u128::from(low)))
+    }
+
+    fn flush_line(&mut self, address: u64) -> Result<Option<()>, MemoryFault> {
+        // SAFETY: changes nothing; a fault is recovered.
+        let outcome = unsafe { isahp_flush(address, self.home) };
+        Self::check(outcome, address, Access::Read).map(|_| Some(()))
+    }
+
+    fn time_stamp(&mut self) -> Option<u64> {
+        // SAFETY: only reads the counter; a fault is recovered.
+        let outcome = unsafe { isahp_time_stamp(self.home) };
+        Self::check(outcome, 0, Access::Read).ok()
+    }
+
+    /// As the kernel fills it: the number of the CPU, and above 12 bits that of its node
+    /// (arch/x86/include/asm/segment.h, `vdso_encode_cpunode`).
+    fn time_stamp_aux(&mut self) -> Option<u32> {
+        let (cpu, node) = sys::cpu_and_node()?;
+        Some(cpu | node << 12)
+    }
+
+    /// The result of RCPSS does not depend on MXCSR, and it raises nothing.
+    fn reciprocal(&mut self, value: u32) -> Option<u32> {
+        // SAFETY: SSE is in every x86-64 CPU.
+        Some(unsafe { first_lane(_mm_rcp_ss(lanes(value))) })
+    }
+
+    fn reciprocal_sqrt(&mut self, value: u32) -> Option<u32> {
+        // SAFETY: as above.
+        Some(unsafe { first_lane(_mm_rsqrt_ss(lanes(value))) })
+    }
+
+    fn random(&mut self) -> Option<Option<u64>> {
+        sys::random()
+    }
+}
+
+fn lanes(value: u32) -> __m128 {
+    // SAFETY: SSE is in every x86-64 CPU.
+    unsafe { _mm_set_ss(f32::from_bits(value)) }
+}
+
+fn first_lane(lanes: __m128) -> u32 {
+    // SAFETY: SSE is in every x86-64 CPU.
+    unsafe { _mm_cvtss_f32(lanes) }.to_bits()
 }

@@ -9,9 +9,12 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use emulator::{State, Width};
+use emulator::{State, Vector, Width, X87};
+
+use super::thread::Local;
 
 /// Bit of a state component in XCR0 and XSTATE_BV.
+const X87_BIT: u64 = 1 << 0;
 const SSE: u64 = 1 << 1;
 const YMM: u64 = 1 << 2;
 const ZMM_HI256: u64 = 1 << 6;
@@ -19,6 +22,7 @@ const PKRU: u64 = 1 << 9;
 
 const FXSAVE_MXCSR: usize = 24;
 const FXSAVE_MXCSR_MASK: usize = 28;
+const FXSAVE_ST: usize = 32;
 const FXSAVE_XMM: usize = 160;
 const SOFTWARE: usize = 464;
 /// `FP_XSTATE_MAGIC1`.
@@ -44,6 +48,21 @@ pub(super) fn init() {
             offset.store(isa::cpuid(0xd, component)[1], Ordering::Relaxed);
         }
     }
+}
+
+/// Whether signal frames have the upper halves of YMM registers: the OS has enabled them.
+pub(super) fn has_ymm() -> bool {
+    let osxsave = isa::cpuid(1, 0)[2] & 1 << 27 != 0;
+    if !osxsave {
+        return false;
+    }
+    let xcr0: u32;
+    // SAFETY: OSXSAVE says that XGETBV can be executed; it changes EAX and EDX only.
+    unsafe {
+        core::arch::asm!("xgetbv", in("ecx") 0, out("eax") xcr0, out("edx") _,
+            options(nomem, nostack, preserves_flags));
+    }
+    u64::from(xcr0) & YMM != 0
 }
 
 /// The general registers in the order of their encoding, as indexes into
@@ -107,6 +126,13 @@ impl<'a> Frame<'a> {
         Some(frame)
     }
 
+    /// Where it ends: above it the stack is the interrupted thread's.
+    pub(super) fn end(&self) -> u64 {
+        let image = self.image.addr() as u64;
+        // FP_XSTATE_MAGIC2 follows the image.
+        image.wrapping_add(self.size as u64 + 4)
+    }
+
     /// Address of the interrupted instruction.
     pub(super) fn rip(&self) -> u64 {
         self.context.uc_mcontext.gregs[index(libc::REG_RIP)].cast_unsigned()
@@ -133,7 +159,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Copies the registers out of the frame.
-    pub(super) fn load(&self, state: &mut State) {
+    pub(super) fn load(&self, state: &mut State, thread: Option<&Local>) {
         let gregs = &self.context.uc_mcontext.gregs;
         for (to, from) in state.gpr.iter_mut().zip(GPRS) {
             *to = gregs[index(from)].cast_unsigned();
@@ -146,30 +172,40 @@ impl<'a> Frame<'a> {
             mask => mask,
         };
         let in_use = self.in_use();
-        let high = self.component(YMM, 0, 256);
-        let higher = self.component(ZMM_HI256, 1, 512);
-        state.width = if high.is_some() {
-            Width::Ymm
-        } else {
-            Width::Xmm
-        };
-        for (i, vector) in state.vector.iter_mut().take(16).enumerate() {
-            let [low, ymm, zmm_low, zmm_high] = chunks(&mut vector.0);
-            if in_use & SSE != 0 {
-                self.load_bytes(FXSAVE_XMM + i * 16, low);
+        if in_use & SSE != 0 {
+            for (i, vector) in state.vector.iter_mut().take(16).enumerate() {
+                part(vector, 0, self.load_bytes(FXSAVE_XMM + i * 16));
             }
-            if let Some(at) = high.filter(|_| in_use & YMM != 0) {
-                self.load_bytes(at + i * 16, ymm);
+        }
+        state.width = Width::Ymm;
+        match self.component(YMM, 0, 256) {
+            Some(at) if in_use & YMM != 0 => {
+                for (i, vector) in state.vector.iter_mut().take(16).enumerate() {
+                    part(vector, 1, self.load_bytes(at + i * 16));
+                }
             }
-            if let Some(at) = higher.filter(|_| in_use & ZMM_HI256 != 0) {
-                self.load_bytes(at + i * 32, zmm_low);
-                self.load_bytes(at + i * 32 + 16, zmm_high);
+            Some(_) => {}
+            None => match thread.and_then(Local::upper_halves) {
+                Some(halves) => {
+                    for (vector, upper) in state.vector.iter_mut().zip(halves) {
+                        part(vector, 1, *upper);
+                    }
+                }
+                None => state.width = Width::Xmm,
+            },
+        }
+        if let Some(at) = self.component(ZMM_HI256, 1, 512)
+            && in_use & ZMM_HI256 != 0
+        {
+            for (i, vector) in state.vector.iter_mut().take(16).enumerate() {
+                part(vector, 2, self.load_bytes(at + i * 32));
+                part(vector, 3, self.load_bytes(at + i * 32 + 16));
             }
         }
     }
 
     /// Copies the registers back; the thread goes on with them.
-    pub(super) fn store(&mut self, state: &State) {
+    pub(super) fn store(&mut self, state: &State, thread: Option<&Local>) {
         let gregs = &mut self.context.uc_mcontext.gregs;
         for (from, to) in state.gpr.iter().zip(GPRS) {
             gregs[index(to)] = from.cast_signed();
@@ -177,34 +213,78 @@ impl<'a> Frame<'a> {
         gregs[index(libc::REG_RIP)] = state.rip.cast_signed();
         gregs[index(libc::REG_EFL)] = state.rflags.cast_signed();
         self.store_mxcsr(state.mxcsr);
-        let mut in_use = self.in_use() | SSE;
-        let high = self.component(YMM, 0, 256);
-        let higher = self.component(ZMM_HI256, 1, 512);
+        let was_in_use = self.in_use();
+        let mut in_use = was_in_use | SSE;
         for (i, vector) in state.vector.iter().take(16).enumerate() {
-            self.store_bytes(FXSAVE_XMM + i * 16, &vector.0[..16]);
-            if let Some(at) = high {
-                in_use |= YMM;
-                self.store_bytes(at + i * 16, &vector.0[16..32]);
+            self.store_bytes(FXSAVE_XMM + i * 16, quarter(vector, 0));
+        }
+        if let Some(at) = self.component(YMM, 0, 256) {
+            let mut any = 0;
+            for (i, vector) in state.vector.iter().take(16).enumerate() {
+                let upper = quarter(vector, 1);
+                any |= u128::from_ne_bytes(upper);
+                self.store_bytes(at + i * 16, upper);
             }
-            // Left in its initial state where it was: all zero anyway.
-            if let Some(at) = higher.filter(|_| in_use & ZMM_HI256 != 0) {
-                self.store_bytes(at + i * 32, &vector.0[32..]);
+            // Left in its initial state where it was.
+            if any != 0 {
+                in_use |= YMM;
+            }
+        } else if let Some(thread) = thread.filter(|_| state.width == Width::Ymm) {
+            thread.set_upper_halves(state.vector.iter().map(|vector| quarter(vector, 1)));
+        }
+        if let Some(at) = self.component(ZMM_HI256, 1, 512)
+            && in_use & ZMM_HI256 != 0
+        {
+            for (i, vector) in state.vector.iter().take(16).enumerate() {
+                self.store_bytes(at + i * 32, quarter(vector, 2));
+                self.store_bytes(at + i * 32 + 16, quarter(vector, 3));
             }
         }
+        if self.size >= LEGACY_AND_HEADER && in_use != was_in_use {
+            self.store_bytes(XSTATE_BV, in_use.to_le_bytes());
+        }
+    }
+
+    /// Copies the x87 and MMX registers out of the frame.
+    pub(super) fn load_x87(&self) -> X87 {
+        if self.in_use() & X87_BIT != 0 {
+            X87::from_image(&self.load_bytes(0))
+        } else {
+            X87 {
+                present: true,
+                ..X87::INITIAL
+            }
+        }
+    }
+
+    /// Copies the x87 and MMX registers back.
+    pub(super) fn store_x87(&mut self, x87: &X87) {
+        let in_use = self.in_use();
+        let mut image: [u8; X87::IMAGE] = self.load_bytes(0);
+        if in_use & X87_BIT == 0 {
+            // Its initial state is zero but for FCW; MXCSR is not a part of it.
+            for (at, byte) in image.iter_mut().enumerate() {
+                if !(FXSAVE_MXCSR..FXSAVE_ST).contains(&at) {
+                    *byte = 0;
+                }
+            }
+        }
+        x87.to_image(&mut image);
+        self.store_bytes(0, image);
         if self.size >= LEGACY_AND_HEADER {
-            self.store_bytes(XSTATE_BV, &in_use.to_le_bytes());
+            self.store_bytes(XSTATE_BV, (in_use | X87_BIT).to_le_bytes());
         }
     }
 
     /// Only MXCSR: what an unmasked floating-point exception leaves behind.
     pub(super) fn store_mxcsr(&mut self, mxcsr: u32) {
-        self.store_bytes(FXSAVE_MXCSR, &mxcsr.to_le_bytes());
+        self.store_bytes(FXSAVE_MXCSR, mxcsr.to_le_bytes());
     }
 
     /// XSTATE_BV: the components that are not in their initial state.
     fn in_use(&self) -> u64 {
         if self.size < LEGACY_AND_HEADER {
-            return SSE;
+            return X87_BIT | SSE;
         }
         u64::from(self.load_u32(XSTATE_BV)) | u64::from(self.load_u32(XSTATE_BV + 4)) << 32
     }
@@ -217,35 +297,37 @@ impl<'a> Frame<'a> {
     }
 
     fn load_u32(&self, at: usize) -> u32 {
-        let mut bytes = [0; 4];
-        self.load_bytes(at, &mut bytes);
-        u32::from_le_bytes(bytes)
+        u32::from_le_bytes(self.load_bytes(at))
     }
 
-    fn load_bytes(&self, at: usize, to: &mut [u8]) {
+    /// A copy of a size that the compiler knows, so that it calls no `memcpy`.
+    fn load_bytes<const N: usize>(&self, at: usize) -> [u8; N] {
         // SAFETY: every caller stays within the legacy area, the header, or a
-        // component that `component` has checked against the image's size.
-        unsafe {
-            self.image
-                .add(at)
-                .copy_to_nonoverlapping(to.as_mut_ptr(), to.len());
-        };
+        // component that `component` has checked against the image's size; an
+        // array of bytes has no alignment.
+        unsafe { self.image.add(at).cast::<[u8; N]>().read() }
     }
 
-    fn store_bytes(&mut self, at: usize, from: &[u8]) {
+    fn store_bytes<const N: usize>(&mut self, at: usize, from: [u8; N]) {
         // SAFETY: as in `load_bytes`.
-        unsafe {
-            self.image
-                .add(at)
-                .copy_from_nonoverlapping(from.as_ptr(), from.len());
-        };
+        unsafe { self.image.add(at).cast::<[u8; N]>().write(from) };
     }
 }
 
-/// The four 16-byte quarters of a register.
-fn chunks(bytes: &mut [u8; 64]) -> [&mut [u8]; 4] {
-    let (low, high) = bytes.split_at_mut(32);
-    let (a, b) = low.split_at_mut(16);
-    let (c, d) = high.split_at_mut(16);
-    [a, b, c, d]
+/// Sets the 16 bytes number `quarter` of a register.
+fn part(vector: &mut Vector, quarter: usize, from: [u8; 16]) {
+    if let Some(to) = vector.0.as_chunks_mut().0.get_mut(quarter) {
+        *to = from;
+    }
+}
+
+/// The 16 bytes number `quarter` of a register.
+fn quarter(vector: &Vector, quarter: usize) -> [u8; 16] {
+    vector
+        .0
+        .as_chunks()
+        .0
+        .get(quarter)
+        .copied()
+        .unwrap_or([0; 16])
 }

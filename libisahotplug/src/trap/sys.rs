@@ -69,7 +69,7 @@ pub(super) fn monotonic_ns() -> u64 {
 /// Blocks `signal` until the running handler returns, whose frame holds the
 /// mask of before.
 pub(super) fn block(signal: i32) {
-    let set = 1u64 << (signal.unsigned_abs() - 1);
+    let set = super::bit(signal);
     // SAFETY: rt_sigprocmask(2) reads 8 bytes from a local.
     unsafe {
         let set = (&raw const set).expose_provenance() as u64;
@@ -117,50 +117,152 @@ pub(super) fn queue_to_self(signal: i32, info: &libc::siginfo_t) {
     }
 }
 
-/// The FS and GS base of this thread (arch_prctl(2)).
-pub(super) fn segment_bases() -> (u64, u64) {
+/// The FS base of this thread (arch_prctl(2)).
+pub(super) fn fs_base() -> u64 {
     const ARCH_GET_FS: u64 = 0x1003;
+    arch(ARCH_GET_FS).unwrap_or(0)
+}
+
+/// The GS base of this thread (arch_prctl(2)).
+pub(super) fn gs_base() -> u64 {
     const ARCH_GET_GS: u64 = 0x1004;
-    let base = |which| {
-        let mut base = 0u64;
-        // SAFETY: arch_prctl(2) writes 8 bytes to a local.
-        unsafe {
-            let out = (&raw mut base).expose_provenance() as u64;
-            syscall(libc::SYS_arch_prctl, which, out, 0, 0);
-        }
-        base
+    arch(ARCH_GET_GS).unwrap_or(0)
+}
+
+/// Whether this thread has a shadow stack (arch_prctl(2)); those that it makes have one too.
+pub(super) fn has_shadow_stack() -> bool {
+    const ARCH_SHSTK_STATUS: u64 = 0x5005;
+    const ARCH_SHSTK_SHSTK: u64 = 1;
+    arch(ARCH_SHSTK_STATUS).is_some_and(|status| status & ARCH_SHSTK_SHSTK != 0)
+}
+
+/// What arch_prctl(2) writes for `question`.
+fn arch(question: u64) -> Option<u64> {
+    let mut answer = 0u64;
+    // SAFETY: arch_prctl(2) writes 8 bytes to a local.
+    let result = unsafe {
+        let out = (&raw mut answer).expose_provenance() as u64;
+        syscall(libc::SYS_arch_prctl, question, out, 0, 0)
     };
-    (base(ARCH_GET_FS), base(ARCH_GET_GS))
+    (result == 0).then_some(answer)
+}
+
+// Where a handler that was installed by `set_action` returns to. Debuggers and unwinders know a
+// signal frame by these very bytes, and gdb by a name with "sigaction" in it.
+core::arch::global_asm!(
+    ".pushsection .text.isahp_sigaction_restore,\"ax\",@progbits",
+    ".globl isahp_sigaction_restore",
+    ".hidden isahp_sigaction_restore",
+    ".type isahp_sigaction_restore, @function",
+    "    nop",
+    "isahp_sigaction_restore:",
+    "    .byte 0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00", // mov rax, SYS_rt_sigreturn
+    "    syscall",
+    ".size isahp_sigaction_restore, . - isahp_sigaction_restore",
+    ".popsection",
+);
+
+// SAFETY: the label of the assembler above; never called from Rust.
+unsafe extern "C" {
+    fn isahp_sigaction_restore();
 }
 
 /// `struct sigaction` as the kernel takes it (include/linux/signal_types.h).
 #[repr(C)]
-struct KernelAction {
-    handler: usize,
-    flags: u64,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KernelAction {
+    /// `SIG_DFL`, `SIG_IGN`, or the address of the handler.
+    pub(super) handler: usize,
+    /// `SA_SIGINFO` and so on.
+    pub(super) flags: u64,
     restorer: usize,
-    mask: u64,
+    /// Bit n − 1 is signal n.
+    pub(super) mask: u64,
+}
+
+impl KernelAction {
+    /// `SA_RESTORER`, which is between the kernel and libc.
+    const RESTORER: u64 = 0x0400_0000;
+
+    /// What a program starts with.
+    pub(super) const DEFAULT: Self = Self::new(libc::SIG_DFL, 0, 0);
+
+    /// An action as a program gives it.
+    pub(super) const fn new(handler: usize, flags: u64, mask: u64) -> Self {
+        Self {
+            handler,
+            flags: flags & !Self::RESTORER,
+            restorer: 0,
+            mask,
+        }
+    }
+}
+
+/// The action of `signal` (rt_sigaction(2)); `None` if the kernel refuses.
+pub(super) fn action(signal: i32) -> Option<KernelAction> {
+    let mut action = KernelAction::new(0, 0, 0);
+    // SAFETY: rt_sigaction(2) writes one action to a local.
+    let result = unsafe {
+        let out = (&raw mut action).expose_provenance() as u64;
+        let number = libc::SYS_rt_sigaction;
+        syscall(number, signal.unsigned_abs().into(), 0, out, 8)
+    };
+    (result == 0).then(|| KernelAction::new(action.handler, action.flags, action.mask))
+}
+
+/// Sets the action of `signal` (rt_sigaction(2)). `false` if the kernel refuses.
+pub(super) fn set_action(signal: i32, action: &KernelAction) -> bool {
+    let action = KernelAction {
+        flags: action.flags | KernelAction::RESTORER,
+        restorer: isahp_sigaction_restore as *const () as usize,
+        ..*action
+    };
+    // SAFETY: rt_sigaction(2) reads one action from a local; the restorer
+    // returns from the signal frame.
+    unsafe {
+        let action = (&raw const action).expose_provenance() as u64;
+        let number = libc::SYS_rt_sigaction;
+        syscall(number, signal.unsigned_abs().into(), action, 0, 8) == 0
+    }
 }
 
 /// Sets `signal` back to its default action.
 pub(super) fn set_default(signal: i32) {
-    let action = KernelAction {
-        handler: libc::SIG_DFL,
-        flags: 0,
-        restorer: 0,
-        mask: 0,
+    set_action(signal, &KernelAction::DEFAULT);
+}
+
+/// The process, as the kernel sees it: a child of vfork(2) is another.
+pub(super) fn process() -> u32 {
+    // SAFETY: getpid(2) takes nothing.
+    let process = unsafe { syscall(libc::SYS_getpid, 0, 0, 0, 0) };
+    u32::try_from(process).unwrap_or(0)
+}
+
+/// The CPU that runs this thread, and its node (getcpu(2)).
+pub(super) fn cpu_and_node() -> Option<(u32, u32)> {
+    let (mut cpu, mut node) = (0u32, 0u32);
+    // SAFETY: getcpu(2) writes two numbers to locals.
+    let result = unsafe {
+        let (cpu, node) = (&raw mut cpu, &raw mut node);
+        let (cpu, node) = (cpu.expose_provenance(), node.expose_provenance());
+        syscall(libc::SYS_getcpu, cpu as u64, node as u64, 0, 0)
     };
-    // SAFETY: rt_sigaction(2) reads one action from a local; the default
-    // action needs no restorer.
-    unsafe {
-        let action = (&raw const action).expose_provenance() as u64;
-        syscall(
-            libc::SYS_rt_sigaction,
-            signal.unsigned_abs().into(),
-            action,
-            0,
-            8,
-        );
+    (result == 0).then_some((cpu, node))
+}
+
+/// A random number from the kernel (getrandom(2)); `Some(None)` as long as its source is not
+/// ready, early after boot. `None` if the kernel gives none at all.
+pub(super) fn random() -> Option<Option<u64>> {
+    let mut number = 0u64;
+    // SAFETY: getrandom(2) writes 8 bytes to a local.
+    let result = unsafe {
+        let out = (&raw mut number).expose_provenance() as u64;
+        syscall(libc::SYS_getrandom, out, 8, libc::GRND_NONBLOCK.into(), 0)
+    };
+    match result {
+        8 => Some(Some(number)),
+        _ if result == -i64::from(libc::EAGAIN) => Some(None),
+        _ => None,
     }
 }
 

@@ -31,9 +31,11 @@ rows! {
         Ok(())
     });
     Rdrand, Rdseed => Special(|cx| {
+        // CF = 0 and a destination of 0 say that there is none (Intel SDM vol. 1, 7.3.17).
         let random = cx.memory.random().ok_or(Fault::Unknown)?;
-        cx.write_integer(0, random)?;
-        cx.state.rflags = cx.state.rflags & !flag::STATUS | flag::CF;
+        let carry = if random.is_some() { flag::CF } else { 0 };
+        cx.write_integer(0, random.unwrap_or(0))?;
+        cx.state.rflags = cx.state.rflags & !flag::STATUS | carry;
         Ok(())
     });
 }

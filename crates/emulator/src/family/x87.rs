@@ -26,10 +26,7 @@ const C1: u16 = 1 << 9;
 /// instruction pointers, which the state does not have, are not updated.
 fn store_truncated(cx: &mut Context<'_>) -> Result<(), Fault> {
     let x87 = cx.state.x87;
-    // A pending exception would be #MF, for which `Fault` has no name.
-    if !x87.present || x87.is_pending() {
-        return Err(Fault::Unknown);
-    }
+    x87.check()?;
     let bits = (cx.instruction.memory_size().size() as u32).wrapping_mul(8);
     let raised;
     let value;

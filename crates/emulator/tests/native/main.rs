@@ -131,6 +131,7 @@ fn expected_signal(fault: Fault, mxcsr: u32) -> Outcome {
         Fault::Memory(fault) => (libc::SIGSEGV, 2, Some(fault.address)),
         // A #GP has the code SI_KERNEL and no address.
         Fault::Alignment { .. } | Fault::Protection => (libc::SIGSEGV, 0x80, None),
+        Fault::X87 => unreachable!("no case has an x87 exception pending"),
         Fault::Divide => (libc::SIGFPE, 1, None),
         Fault::Simd { .. } => {
             // The kernel looks at all sticky flags that are not masked, old ones too.

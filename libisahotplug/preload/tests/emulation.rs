@@ -1,0 +1,43 @@
+//! What is emulated under the preload object: instructions that need more of the machine than
+//! registers, those that only old CPUs of AMD's have, and what a burst must respect.
+
+mod run;
+
+use std::sync::LazyLock;
+
+use run::{CORE_2, Cpu, Program};
+
+static MACHINE: LazyLock<Program> = LazyLock::new(|| Program::build("machine", &[]));
+static AMD: LazyLock<Program> = LazyLock::new(|| Program::build("amd", &[]));
+static CONCURRENT: LazyLock<Program> = LazyLock::new(|| Program::build("concurrent", &[]));
+
+macro_rules! cases {
+    ($($test:ident: $program:ident, $cpu:expr, $case:literal;)+) => {
+        $(#[test] fn $test() { $program.succeeds($cpu, $case, stringify!($test)); })+
+    };
+}
+
+cases! {
+    random_numbers_come_from_the_kernel: MACHINE, CORE_2, "random";
+    time_stamps_go_on_and_name_the_cpu: MACHINE, CORE_2, "stamps";
+    cache_lines_are_written_back: MACHINE, CORE_2, "lines";
+    integer_extensions_compute: MACHINE, CORE_2, "bits";
+    sixteen_bytes_are_exchanged_atomically: MACHINE, CORE_2, "pairs";
+    reciprocals_are_those_of_the_cpu: MACHINE, CORE_2, "reciprocals";
+    segments_have_their_bases: MACHINE, CORE_2, "segments";
+
+    xop_computes: AMD, Cpu::Native, "xop";
+    fma4_rounds_once: AMD, Cpu::Native, "fma4";
+    tbm_computes: AMD, Cpu::Native, "tbm";
+    three_d_now_works_on_the_mmx_registers: AMD, Cpu::Native, "3dnow";
+    the_x87_stack_is_left_alone: AMD, Cpu::Native, "x87";
+    a_pending_x87_exception_is_raised: AMD, Cpu::Native, "pending";
+
+    counters_that_two_threads_change_are_exact: CONCURRENT, Cpu::Native, "atomics";
+    code_that_changes_itself_is_seen: CONCURRENT, Cpu::Native, "changing";
+    code_that_another_thread_changes_is_seen: CONCURRENT, Cpu::Native, "patched";
+    a_loop_without_end_gets_its_signals: CONCURRENT, Cpu::Native, "endless";
+    signals_are_not_held_up: CONCURRENT, Cpu::Native, "prompt";
+    restartable_sequences_are_left_to_the_cpu: CONCURRENT, Cpu::Native, "sequences";
+    calls_do_not_run_into_the_signal_frame: CONCURRENT, Cpu::Native, "calls";
+}

@@ -1,0 +1,272 @@
+/* Bursts among other threads, signals, and code that changes. With AMD's XOP, which traps on any
+   newer CPU. */
+#include "case.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOST "vprotd $7, %%xmm0, %%xmm0\n\t"
+
+/* Counters that two threads change in bursts are exact. */
+static uint64_t added, incremented, exchanged, swapped, lock_word, guarded;
+enum { ROUNDS = 50000 };
+
+static void *change(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < ROUNDS; i++) {
+        uint64_t one = 1, old;
+        __asm__ volatile(LOST "lock xaddq %0, %1" : "+r"(one), "+m"(added) : : "cc", "xmm0");
+        __asm__ volatile("lock incb %0" : "+m"(incremented) : : "cc");
+        old = exchanged;
+        uint64_t new;
+        uint8_t done;
+        do {
+            new = old + 3;
+            __asm__ volatile("lock cmpxchgq %3, %1\n\tsete %2"
+                             : "+a"(old), "+m"(exchanged), "=qm"(done) : "r"(new) : "cc");
+        } while (!done);
+        /* A lock by exchange, with an ordinary addition inside. */
+        uint32_t taken;
+        do {
+            taken = 1;
+            __asm__ volatile("xchgl %0, %1" : "+r"(taken), "+m"(lock_word) : : "memory");
+        } while (taken);
+        guarded++;
+        __asm__ volatile(LOST "movl $0, %0" : "=m"(*(uint32_t *)&lock_word) : : "memory", "xmm0");
+    }
+    __atomic_fetch_add(&swapped, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static void atomics(void)
+{
+    pthread_t other;
+    CHECK(pthread_create(&other, NULL, change, NULL) == 0);
+    change(NULL);
+    CHECK(pthread_join(other, NULL) == 0);
+    CHECK(added == 2 * ROUNDS && exchanged == 6 * ROUNDS && guarded == 2 * ROUNDS);
+    CHECK(incremented == (2 * ROUNDS & 0xff) && swapped == 2);
+}
+
+/* A loop that changes its own next instruction: add eax, imm32 counts up its immediate. */
+static void changing(void)
+{
+    static const uint8_t code[] = {
+        0x31, 0xc0,                                     /*     xor eax, eax */
+        0xb9, 0x64, 0, 0, 0,                            /*     mov ecx, 100 */
+        0x8f, 0xe8, 0x78, 0xc2, 0xc0, 0x07,             /* 1:  vprotd xmm0, xmm0, 7 */
+        0xff, 0x05, 1, 0, 0, 0,                         /*     inc dword ptr [rip + 1] */
+        0x05, 0, 0, 0, 0,                               /*     add eax, 0 */
+        0xff, 0xc9,                                     /*     dec ecx */
+        0x75, 0xeb,                                     /*     jnz 1b */
+        0xc3,
+    };
+    uint8_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(page != MAP_FAILED);
+    for (uint32_t round = 0; round < 10; round++) {
+        memcpy(page, code, sizeof code);
+        uint32_t sum = ((uint32_t (*)(void))page)();
+        CHECK(sum == 100 * 101 / 2);
+    }
+}
+
+/* Another thread changes it. */
+static uint8_t *shared_code;
+
+static void *patch(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < 1000; i++)
+        sched_yield();
+    /* The jump's displacement: from "again" to "go on". */
+    __atomic_store_n(shared_code + 7, 0, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static void patched(void)
+{
+    static const uint8_t code[] = {
+        0x8f, 0xe8, 0x78, 0xc2, 0xc0, 0x07, /* 1:  vprotd xmm0, xmm0, 7 */
+        0xeb, 0xf8,                         /*     jmp 1b, later jmp 2f */
+        0xc3,                               /* 2:  ret */
+    };
+    shared_code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(shared_code != MAP_FAILED);
+    memcpy(shared_code, code, sizeof code);
+    pthread_t other;
+    CHECK(pthread_create(&other, NULL, patch, NULL) == 0);
+    ((void (*)(void))shared_code)();
+    CHECK(pthread_join(other, NULL) == 0);
+}
+
+/* Timers are not held up, even by a loop without end. */
+static volatile sig_atomic_t ticks;
+static sigjmp_buf back;
+static struct timespec due;
+static volatile int64_t latest_ns;
+
+static int64_t since(const struct timespec *then)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (now.tv_sec - then->tv_sec) * 1000000000ll + now.tv_nsec - then->tv_nsec;
+}
+
+static void on_alarm(int signal)
+{
+    (void)signal;
+    if (++ticks == 20)
+        siglongjmp(back, 1);
+}
+
+static void endless(void)
+{
+    signal(SIGALRM, on_alarm);
+    struct itimerval timer = { { 0, 2000 }, { 0, 2000 } };
+    if (sigsetjmp(back, 1) == 0) {
+        CHECK(setitimer(ITIMER_REAL, &timer, NULL) == 0);
+        __asm__ volatile("1:\n\t" LOST "jmp 1b" : : : "xmm0");
+    }
+    memset(&timer, 0, sizeof timer);
+    CHECK(setitimer(ITIMER_REAL, &timer, NULL) == 0);
+    CHECK(ticks == 20);
+}
+
+/* How late a signal comes, at best: a burst's bound beside what the machine does by itself. */
+static void on_due(int signal)
+{
+    (void)signal;
+    int64_t late = since(&due);
+    if (latest_ns == 0 || late < latest_ns)
+        latest_ns = late;
+    siglongjmp(back, 1);
+}
+
+static void prompt(void)
+{
+    struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM };
+    timer_t timer;
+    signal(SIGALRM, on_due);
+    CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+    for (volatile int round = 0; round < 20; round++) {
+        clock_gettime(CLOCK_MONOTONIC, &due);
+        due.tv_nsec += 3000000;
+        if (due.tv_nsec >= 1000000000) {
+            due.tv_nsec -= 1000000000;
+            due.tv_sec++;
+        }
+        struct itimerspec when = { .it_value = due };
+        if (sigsetjmp(back, 1) == 0) {
+            CHECK(timer_settime(timer, TIMER_ABSTIME, &when, NULL) == 0);
+            /* The slowest instructions that trap. */
+            __asm__ volatile("1:\n\t"
+                             "vpermil2pd $0, %%ymm1, %%ymm2, %%ymm3, %%ymm0\n\t"
+                             "vfmaddpd %%ymm1, %%ymm2, %%ymm3, %%ymm0\n\t"
+                             "vpmacsdqh %%xmm1, %%xmm2, %%xmm3, %%xmm0\n\t"
+                             "pcmpestri $0x0c, %%xmm1, %%xmm2\n\t"
+                             "vdivpd %%ymm1, %%ymm2, %%ymm4\n\t"
+                             "jmp 1b" : : : "xmm0", "xmm4", "rcx", "cc");
+        }
+    }
+    CHECK(latest_ns < 10000000);
+}
+
+/*
+ * A restartable sequence in glibc's area: two threads on one CPU add to that CPU's counter with
+ * plain instructions. An addition is lost if a sequence is interrupted and not aborted.
+ */
+extern const ptrdiff_t __rseq_offset __attribute__((weak));
+extern const unsigned __rseq_size __attribute__((weak));
+
+struct area {
+    uint32_t cpu_id_start, cpu_id;
+    uint64_t rseq_cs;
+    uint32_t flags;
+};
+
+static volatile uint64_t counter;
+enum { ADDITIONS = 30000 };
+
+static void *count(void *unused)
+{
+    (void)unused;
+    char *self;
+    __asm__("movq %%fs:0, %0" : "=r"(self));
+    struct area *area = (struct area *)(self + __rseq_offset);
+    for (int i = 0; i < ADDITIONS; i++) {
+        __asm__ volatile(
+            ".pushsection __rseq_cs, \"aw\"\n\t.balign 32\n\t"
+            "3: .long 0, 0\n\t.quad 1f, 2f - 1f, 4f\n\t.popsection\n\t"
+            /* The abort handler, with the signature that the kernel asks for. */
+            ".pushsection .text.unlikely, \"ax\"\n\t.byte 0x0f, 0xb9, 0x3d\n\t.long 0x53053053\n\t"
+            "4: jmp 5f\n\t.popsection\n\t"
+            "5:\n\t" LOST
+            "leaq 3b(%%rip), %%rax\n\t"
+            "movq %%rax, 8(%[area])\n\t"
+            "1:\n\t"
+            "movq %[counter], %%rcx\n\t"
+            "incq %%rcx\n\t"
+            "movl $20, %%eax\n\t"
+            "6: decl %%eax\n\tjnz 6b\n\t"
+            "movq %%rcx, %[counter]\n\t"
+            "2:\n\t" LOST
+            : [counter] "+m"(counter) : [area] "r"(area) : "rax", "rcx", "cc", "memory", "xmm0");
+    }
+    return NULL;
+}
+
+static void sequences(void)
+{
+    if (&__rseq_size == NULL || __rseq_size == 0) {
+        puts("skip: no restartable sequences here");
+        exit(0);
+    }
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    CHECK(sched_setaffinity(0, sizeof one, &one) == 0);
+    pthread_t other;
+    CHECK(pthread_create(&other, NULL, count, NULL) == 0);
+    count(NULL);
+    CHECK(pthread_join(other, NULL) == 0);
+    CHECK(counter == 2 * ADDITIONS);
+}
+
+/* A function that is called in a burst and uses more stack than the red zone. */
+__attribute__((noinline, noclone)) static uint64_t deep(uint64_t n)
+{
+    volatile uint64_t frame[64];
+    for (int i = 0; i < 64; i++)
+        frame[i] = n + (uint64_t)i;
+    uint64_t sum = n > 0 ? deep(n - 1) : 0;
+    for (int i = 0; i < 64; i++)
+        sum += frame[i];
+    return sum;
+}
+
+static void calls(void)
+{
+    uint64_t expected = 0;
+    for (uint64_t n = 0; n <= 20; n++)
+        expected += 64 * n + 64 * 63 / 2;
+    for (int round = 0; round < 200; round++) {
+        __asm__ volatile(LOST : : : "xmm0");
+        CHECK(deep(20) == expected);
+    }
+}
+
+const struct test_case cases[] = {
+    { "atomics", atomics }, { "changing", changing }, { "patched", patched },
+    { "endless", endless }, { "prompt", prompt },     { "sequences", sequences },
+    { "calls", calls },     { NULL, NULL },
+};
