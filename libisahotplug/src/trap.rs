@@ -10,6 +10,7 @@ mod action;
 pub(crate) mod burst;
 mod frame;
 pub(crate) mod handlers;
+mod pages;
 mod rseq;
 mod shadow;
 mod stack;
@@ -321,6 +322,7 @@ unsafe fn finish(context: &mut libc::ucontext_t, trapped: u64, home: u64) -> boo
         // The signal has aborted a restartable sequence; RIP is where that begins anew.
         return OwnMemory::new(home).is_ours(trapped);
     }
+    pages::learn(trapped);
     let (thread, pointer) = Local::of_thread(home).unzip();
     let mut state = State::default();
     frame.load(&mut state, thread);
@@ -447,7 +449,9 @@ impl Work<'_> {
             self.state.x87 = frame.load_x87();
             result = emulator::step(self.state, &mut self.memory, emulator::EMULATED);
         }
-        let features = result?.features;
+        let step = result?;
+        pages::learn(rip.wrapping_add(step.length.saturating_sub(1) as u64));
+        let features = step.features;
         TRAPS.note(features, rip, 1);
         self.absent = self.absent.union(features);
         Ok(())

@@ -18,7 +18,7 @@ use core::arch::x86_64::{__m128, _mm_cvtss_f32, _mm_rcp_ss, _mm_rsqrt_ss, _mm_se
 
 use emulator::{Access, FaultKind, Memory, MemoryFault};
 
-use super::{rseq, shadow, sys};
+use super::{pages, rseq, shadow, sys};
 
 core::arch::global_asm!(
     ".pushsection .text.isahp_access,\"ax\",@progbits",
@@ -543,10 +543,22 @@ impl Memory for OwnMemory {
     }
 
     fn fetch(&mut self, address: u64, buffer: &mut [u8]) -> usize {
-        // It changes what the state is a copy of.
-        if self.in_burst && shadow::is_own_code(address) {
-            return 0;
-        }
+        let length = buffer.len();
+        let buffer = if self.in_burst {
+            // The shadow's own code changes what the state is a copy of.
+            if shadow::is_own_code(address) || !pages::is_code(address) {
+                return 0;
+            }
+            let in_page = usize::try_from(PAGE - address % PAGE).unwrap_or(usize::MAX);
+            let next = address.wrapping_add(in_page as u64);
+            if in_page < length && !pages::is_code(next) {
+                buffer.get_mut(..in_page).unwrap_or_default()
+            } else {
+                buffer
+            }
+        } else {
+            buffer
+        };
         if let Some(code) = self.code.filter(|code| code.rip == address) {
             buffer
                 .iter_mut()
@@ -585,6 +597,10 @@ impl Memory for OwnMemory {
     #[inline]
     fn is_unchanged(&mut self, address: u64, code: &[u8]) -> bool {
         let length = code.len();
+        let last = address.wrapping_add((length as u64).saturating_sub(1));
+        if !pages::is_code(address) || !is_in_one_page(address, length) && !pages::is_code(last) {
+            return false;
+        }
         if length > 8 {
             // Two loads, which overlap.
             let (Some(head), Some(tail)) = (code.first_chunk::<8>(), code.last_chunk::<8>()) else {
