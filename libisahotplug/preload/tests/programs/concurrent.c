@@ -265,8 +265,34 @@ static void calls(void)
     }
 }
 
+/* A page without permission to execute is not code, whoever reads it: the call faults there. */
+static sigjmp_buf before_call;
+static void *volatile faulted_at;
+
+static void on_fault(int signal, siginfo_t *info, void *context)
+{
+    (void)context;
+    faulted_at = info->si_addr;
+    siglongjmp(before_call, signal);
+}
+
+static void data(void)
+{
+    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
+    CHECK(sigaction(SIGSEGV, &action, NULL) == 0);
+    uint8_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(page != MAP_FAILED);
+    page[0] = 0xc3; /* ret */
+    int signal = sigsetjmp(before_call, 1);
+    if (signal == 0) {
+        __asm__ volatile(LOST "call *%0" : : "r"(page) : "memory", "xmm0");
+        CHECK(!"data was executed");
+    }
+    CHECK(signal == SIGSEGV && faulted_at == page);
+}
+
 const struct test_case cases[] = {
     { "atomics", atomics }, { "changing", changing }, { "patched", patched },
     { "endless", endless }, { "prompt", prompt },     { "sequences", sequences },
-    { "calls", calls },     { NULL, NULL },
+    { "calls", calls },     { "data", data },         { NULL, NULL },
 };
