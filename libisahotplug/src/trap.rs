@@ -238,7 +238,7 @@ fn install_once(prepare: impl FnOnce()) -> io::Result<()> {
 
 /// Address of the handler of one of [`action::SIGNALS`].
 fn handler(signal: i32) -> usize {
-    let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void) = match signal {
+    let handler: extern "C-unwind" fn(i32, *mut libc::siginfo_t, *mut c_void) = match signal {
         libc::SIGILL => on_sigill,
         _ => on_memory_fault,
     };
@@ -265,8 +265,9 @@ struct Trap<'a> {
     handled: bool,
 }
 
-/// SIGILL: emulates the instruction, or passes the signal on.
-extern "C" fn on_sigill(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
+/// SIGILL: emulates the instruction, or passes the signal on. A handler of the program's may leave by
+/// an exception (Ada's do).
+extern "C-unwind" fn on_sigill(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel passes a siginfo to a handler with SA_SIGINFO; that of a
     // SIGILL has an address.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr()) };
@@ -298,7 +299,7 @@ extern "C" fn on_sigill(signal: i32, info: *mut libc::siginfo_t, context: *mut c
 }
 
 /// The handler's work, on whichever stack.
-extern "C" fn work(argument: *mut c_void, home: u64) {
+extern "C-unwind" fn work(argument: *mut c_void, home: u64) {
     // SAFETY: `on_sigill` passes its Trap and looks at it when this has
     // returned.
     unsafe {
@@ -531,7 +532,11 @@ fn segment_bases(code: &[u8]) -> (u64, u64) {
 }
 
 /// SIGSEGV and SIGBUS: an access of the emulator that faulted, or not ours.
-extern "C" fn on_memory_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
+extern "C-unwind" fn on_memory_fault(
+    signal: i32,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+) {
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO, and
     // siginfo of these signals has an address.
     let (gregs, code, address) = unsafe {

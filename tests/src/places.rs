@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! target/
-//!   release/            guest-agent, host-notifier, libisahotplug.so
+//!   release/            guest-agent, host-notifier, libisahotplug.so,
+//!                       libisahotplug_preload.so
 //!   vm/kernel/current   name of the folder beside it that holds the kernel
 //!   vm/images/          initramfs images, by the hash of their content
 //!   vm/states/          booted guests, saved

@@ -7,6 +7,7 @@
 mod apt;
 mod bench;
 mod cargo;
+mod coverage;
 mod demo;
 mod header;
 mod kernel;
@@ -42,6 +43,8 @@ enum Command {
     Bench(bench::Bench),
     /// Makes libisahotplug's C header
     Header(header::Header),
+    /// Makes docs/COVERAGE.md, the table of what the emulator covers
+    Coverage(coverage::Coverage),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Header(options) => header::run(&options),
+        Command::Coverage(options) => coverage::run(&options),
     };
     match result {
         Ok(code) => code,

@@ -4,6 +4,7 @@ use crate::context::{kind, register};
 use crate::family::general;
 use crate::features;
 use crate::operation::{self, Operation};
+use core::mem::ManuallyDrop;
 use iced_x86::{
     Decoder, DecoderError, DecoderOptions, EncodingKind, Instruction, Mnemonic, OpKind, Register,
 };
@@ -175,8 +176,12 @@ impl Decoded {
         // Near branches with an operand-size prefix cut RIP to 16 bits on AMD's CPUs, and ignore
         // the prefix on Intel's. The option gives them codes of their own, so that they can be
         // refused.
-        let mut decoder = Decoder::try_with_ip(64, code, rip, DecoderOptions::AMD)
-            .map_err(|_| DecoderError::InvalidInstruction)?;
+        let mut decoder =
+            Decoder::try_with_ip(64, code, rip, DecoderOptions::AMD).map_err(|error| {
+                // Never for 64 bits; and to drop it could free memory, in a signal handler.
+                let _ = ManuallyDrop::new(error);
+                DecoderError::InvalidInstruction
+            })?;
         decoder.decode_out(&mut self.instruction);
         match decoder.last_error() {
             DecoderError::None => {}

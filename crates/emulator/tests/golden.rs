@@ -540,10 +540,13 @@ fn an_fxsave_image_begins_with_the_top_of_the_stack() {
 
 #[test]
 fn hints_change_nothing_wherever_they_point() {
-    let hints: [&[u8]; 3] = [
-        &[0x0f, 0x1c, 0x00], // cldemote [rax]
-        &[0x0f, 0x0d, 0x08], // prefetchw [rax]
-        &[0x0f, 0x0d, 0x00], // prefetch [rax]
+    let hints: [&[u8]; 6] = [
+        &[0x0f, 0x1c, 0x00],                // cldemote [rax]
+        &[0x0f, 0x0d, 0x08],                // prefetchw [rax]
+        &[0x0f, 0x0d, 0x00],                // prefetch [rax]
+        &[0x0f, 0x0d, 0x10],                // prefetchwt1 [rax]
+        &[0x0f, 0x18, 0x3d, 0, 0, 0, 0x80], // prefetchit0 [rip - 2^31]
+        &[0x0f, 0x18, 0x35, 0, 0, 0, 0x80], // prefetchit1 [rip - 2^31]
     ];
     for code in hints {
         let mut s = state();

@@ -2,7 +2,7 @@
 //!
 //! They have libc's names and take its place in the program. glibc's own calls among them do not
 //! come here, so each of those that set a handler or a mask is wrapped, the old ones too. All are
-//! async-signal-safe where libc's are.
+//! async-signal-safe where libc's are, and let a thread that is cancelled unwind through them.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
@@ -45,7 +45,7 @@ macro_rules! real {
             static $place: Real = Real::new($name);
 
             /// Calls libc's function; ENOSYS if libc has none.
-            unsafe extern "C" fn $call($($argument: $type),*) -> c_int {
+            unsafe extern "C-unwind" fn $call($($argument: $type),*) -> c_int {
                 let function = $place.get();
                 if function.is_null() {
                     return fail(libc::ENOSYS);
@@ -55,7 +55,7 @@ macro_rules! real {
                 unsafe {
                     let function = std::mem::transmute::<
                         *mut c_void,
-                        unsafe extern "C" fn($($type),*) -> c_int,
+                        unsafe extern "C-unwind" fn($($type),*) -> c_int,
                     >(function);
                     function($($argument),*)
                 }
@@ -148,7 +148,7 @@ fn exchange(signal: c_int, new: &libc::sigaction) -> sighandler_t {
 /// # Safety
 /// As there.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sigaction(signal: c_int, new: Action, old: OldAction) -> c_int {
+pub unsafe extern "C-unwind" fn sigaction(signal: c_int, new: Action, old: OldAction) -> c_int {
     // SAFETY: passed on from the caller.
     unsafe { seatbelt::sigaction(signal, new, old, libc_sigaction) }.unwrap_or_else(fail)
 }
@@ -158,7 +158,7 @@ pub unsafe extern "C" fn sigaction(signal: c_int, new: Action, old: OldAction) -
 /// # Safety
 /// As there.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __sigaction(signal: c_int, new: Action, old: OldAction) -> c_int {
+pub unsafe extern "C-unwind" fn __sigaction(signal: c_int, new: Action, old: OldAction) -> c_int {
     // SAFETY: passed on from the caller.
     unsafe { sigaction(signal, new, old) }
 }
@@ -175,7 +175,7 @@ fn bit(signal: c_int) -> u64 {
 /// # Safety
 /// `handler` must be a handler.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn signal(signal: c_int, handler: sighandler_t) -> sighandler_t {
+pub unsafe extern "C-unwind" fn signal(signal: c_int, handler: sighandler_t) -> sighandler_t {
     let interrupts = INTERRUPTS.load(Ordering::Relaxed) & bit(signal) != 0;
     let mut new = action(handler, if interrupts { 0 } else { libc::SA_RESTART });
     new.sa_mask = only(signal);
@@ -187,7 +187,7 @@ pub unsafe extern "C" fn signal(signal: c_int, handler: sighandler_t) -> sighand
 /// # Safety
 /// `handler` must be a handler.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn bsd_signal(number: c_int, handler: sighandler_t) -> sighandler_t {
+pub unsafe extern "C-unwind" fn bsd_signal(number: c_int, handler: sighandler_t) -> sighandler_t {
     // SAFETY: passed on from the caller.
     unsafe { signal(number, handler) }
 }
@@ -197,7 +197,7 @@ pub unsafe extern "C" fn bsd_signal(number: c_int, handler: sighandler_t) -> sig
 /// # Safety
 /// `handler` must be a handler.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ssignal(number: c_int, handler: sighandler_t) -> sighandler_t {
+pub unsafe extern "C-unwind" fn ssignal(number: c_int, handler: sighandler_t) -> sighandler_t {
     // SAFETY: passed on from the caller.
     unsafe { signal(number, handler) }
 }
@@ -207,7 +207,7 @@ pub unsafe extern "C" fn ssignal(number: c_int, handler: sighandler_t) -> sighan
 /// # Safety
 /// `handler` must be a handler.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sysv_signal(signal: c_int, handler: sighandler_t) -> sighandler_t {
+pub unsafe extern "C-unwind" fn sysv_signal(signal: c_int, handler: sighandler_t) -> sighandler_t {
     let flags = libc::SA_RESETHAND | libc::SA_NODEFER;
     exchange(signal, &action(handler, flags))
 }
@@ -217,14 +217,17 @@ pub unsafe extern "C" fn sysv_signal(signal: c_int, handler: sighandler_t) -> si
 /// # Safety
 /// `handler` must be a handler.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __sysv_signal(signal: c_int, handler: sighandler_t) -> sighandler_t {
+pub unsafe extern "C-unwind" fn __sysv_signal(
+    signal: c_int,
+    handler: sighandler_t,
+) -> sighandler_t {
     // SAFETY: passed on from the caller.
     unsafe { sysv_signal(signal, handler) }
 }
 
 /// siginterrupt(3).
 #[unsafe(no_mangle)]
-pub extern "C" fn siginterrupt(signal: c_int, interrupt: c_int) -> c_int {
+pub extern "C-unwind" fn siginterrupt(signal: c_int, interrupt: c_int) -> c_int {
     let mut now = action(SIG_ERR, 0);
     // SAFETY: reads into a local.
     if unsafe { sigaction(signal, std::ptr::null(), &raw mut now) } != 0 {
@@ -249,7 +252,7 @@ const SIG_HOLD: sighandler_t = 2;
 /// # Safety
 /// `handler` must be a handler.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sigset(signal: c_int, handler: sighandler_t) -> sighandler_t {
+pub unsafe extern "C-unwind" fn sigset(signal: c_int, handler: sighandler_t) -> sighandler_t {
     let (set, mut mask) = (only(signal), empty());
     let how = if handler == SIG_HOLD {
         SIG_BLOCK
@@ -279,14 +282,14 @@ pub unsafe extern "C" fn sigset(signal: c_int, handler: sighandler_t) -> sighand
 
 /// sigignore(3).
 #[unsafe(no_mangle)]
-pub extern "C" fn sigignore(signal: c_int) -> c_int {
+pub extern "C-unwind" fn sigignore(signal: c_int) -> c_int {
     // SAFETY: an action of this function.
     unsafe { sigaction(signal, &action(SIG_IGN, 0), std::ptr::null_mut()) }
 }
 
 /// sighold(3).
 #[unsafe(no_mangle)]
-pub extern "C" fn sighold(signal: c_int) -> c_int {
+pub extern "C-unwind" fn sighold(signal: c_int) -> c_int {
     // SAFETY: a set of this function.
     unsafe { sigprocmask(SIG_BLOCK, &only(signal), std::ptr::null_mut()) }
 }
@@ -311,13 +314,13 @@ fn old_mask(how: c_int, mask: c_int) -> c_int {
 
 /// sigblock(3).
 #[unsafe(no_mangle)]
-pub extern "C" fn sigblock(mask: c_int) -> c_int {
+pub extern "C-unwind" fn sigblock(mask: c_int) -> c_int {
     old_mask(SIG_BLOCK, mask)
 }
 
 /// sigsetmask(3).
 #[unsafe(no_mangle)]
-pub extern "C" fn sigsetmask(mask: c_int) -> c_int {
+pub extern "C-unwind" fn sigsetmask(mask: c_int) -> c_int {
     old_mask(SIG_SETMASK, mask)
 }
 
@@ -326,7 +329,7 @@ pub extern "C" fn sigsetmask(mask: c_int) -> c_int {
 /// # Safety
 /// As there.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sigprocmask(how: c_int, new: Set, old: *mut sigset_t) -> c_int {
+pub unsafe extern "C-unwind" fn sigprocmask(how: c_int, new: Set, old: *mut sigset_t) -> c_int {
     // SAFETY: passed on from the caller.
     unsafe { with_blockable(new, |new| libc_sigprocmask(how, new, old)) }
 }
@@ -336,7 +339,7 @@ pub unsafe extern "C" fn sigprocmask(how: c_int, new: Set, old: *mut sigset_t) -
 /// # Safety
 /// As there.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pthread_sigmask(how: c_int, new: Set, old: *mut sigset_t) -> c_int {
+pub unsafe extern "C-unwind" fn pthread_sigmask(how: c_int, new: Set, old: *mut sigset_t) -> c_int {
     // SAFETY: passed on from the caller.
     unsafe { with_blockable(new, |new| libc_pthread_sigmask(how, new, old)) }
 }
@@ -346,7 +349,10 @@ pub unsafe extern "C" fn pthread_sigmask(how: c_int, new: Set, old: *mut sigset_
 /// # Safety
 /// As there.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pthread_attr_setsigmask_np(attributes: Attributes, mask: Set) -> c_int {
+pub unsafe extern "C-unwind" fn pthread_attr_setsigmask_np(
+    attributes: Attributes,
+    mask: Set,
+) -> c_int {
     // SAFETY: passed on from the caller.
     unsafe { with_blockable(mask, |mask| libc_attr_setsigmask(attributes, mask)) }
 }
@@ -356,7 +362,7 @@ pub unsafe extern "C" fn pthread_attr_setsigmask_np(attributes: Attributes, mask
 /// # Safety
 /// As there.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sigsuspend(mask: Set) -> c_int {
+pub unsafe extern "C-unwind" fn sigsuspend(mask: Set) -> c_int {
     // SAFETY: passed on from the caller.
     unsafe { with_blockable(mask, |mask| libc_sigsuspend(mask)) }
 }
@@ -366,7 +372,7 @@ pub unsafe extern "C" fn sigsuspend(mask: Set) -> c_int {
 /// # Safety
 /// As there.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pselect(
+pub unsafe extern "C-unwind" fn pselect(
     n: c_int,
     read: Fds,
     write: Fds,
@@ -387,7 +393,7 @@ pub unsafe extern "C" fn pselect(
 /// # Safety
 /// As there.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ppoll(
+pub unsafe extern "C-unwind" fn ppoll(
     fds: *mut libc::pollfd,
     n: libc::nfds_t,
     timeout: Time,
@@ -402,7 +408,7 @@ pub unsafe extern "C" fn ppoll(
 /// # Safety
 /// As there; `size` is that of the object that `fds` points to.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __ppoll_chk(
+pub unsafe extern "C-unwind" fn __ppoll_chk(
     fds: *mut libc::pollfd,
     n: libc::nfds_t,
     timeout: Time,
@@ -423,7 +429,7 @@ pub unsafe extern "C" fn __ppoll_chk(
 /// # Safety
 /// As there.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn epoll_pwait(
+pub unsafe extern "C-unwind" fn epoll_pwait(
     fd: c_int,
     events: Events,
     max: c_int,
@@ -443,7 +449,7 @@ pub unsafe extern "C" fn epoll_pwait(
 /// # Safety
 /// As there.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn epoll_pwait2(
+pub unsafe extern "C-unwind" fn epoll_pwait2(
     fd: c_int,
     events: Events,
     max: c_int,

@@ -32,6 +32,7 @@ cases! {
     a_handler_of_sigsegv_gets_the_programs_faults: succeeds("faults");
     sigill_cannot_be_blocked: succeeds("blocked");
     the_mask_of_a_handler_does_not_block_sigill: succeeds("masked");
+    a_thread_that_waits_can_be_cancelled: succeeds("cancelled");
     a_child_of_vfork_does_not_disturb_its_parent: succeeds("vforked");
     handlers_may_change_while_other_threads_trap: succeeds("changes");
     a_handler_that_was_asked_for_once_runs_once: dies_of(libc::SIGILL, "once");

@@ -116,7 +116,8 @@ fn is_guest() -> bool {
 }
 
 /// A function that does what sigaction(2) does.
-pub type Sigaction = unsafe extern "C" fn(i32, *const libc::sigaction, *mut libc::sigaction) -> i32;
+pub type Sigaction =
+    unsafe extern "C-unwind" fn(i32, *const libc::sigaction, *mut libc::sigaction) -> i32;
 
 /// See [`seatbelt::sigaction`](crate::seatbelt::sigaction).
 ///

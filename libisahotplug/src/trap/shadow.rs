@@ -69,10 +69,10 @@ core::arch::global_asm!(
 );
 
 /// A signal handler as the kernel calls it, with `SA_SIGINFO` or without.
-pub(super) type Handler = unsafe extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void);
+pub(super) type Handler = unsafe extern "C-unwind" fn(i32, *mut libc::siginfo_t, *mut c_void);
 
 // SAFETY: the signature of the assembler above, and its end.
-unsafe extern "C" {
+unsafe extern "C-unwind" {
     fn isahp_call_fresh_end();
     fn isahp_call_fresh(
         signal: i32,

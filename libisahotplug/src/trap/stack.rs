@@ -57,10 +57,10 @@ core::arch::global_asm!(
     ".popsection",
 );
 
-type Work = extern "C" fn(argument: *mut c_void, home: u64);
+type Work = extern "C-unwind" fn(argument: *mut c_void, home: u64);
 
 // SAFETY: the signature of the assembler above.
-unsafe extern "C" {
+unsafe extern "C-unwind" {
     fn isahp_call_on(top: *mut u8, work: Work, argument: *mut c_void);
 }
 

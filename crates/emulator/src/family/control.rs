@@ -36,7 +36,7 @@ rows! {
     });
     // A prefetch neither faults nor changes anything, nor does CLDEMOTE.
     Prefetcht0, Prefetcht1, Prefetcht2, Prefetchnta,
-    Prefetch, Prefetchw, Cldemote => Special(|_| Ok(()));
+    Prefetch, Prefetchw, Prefetchwt1, Prefetchit0, Prefetchit1, Cldemote => Special(|_| Ok(()));
     // SF, ZF, AF, PF, CF; bit 1 of the byte is always set, 3 and 5 never.
     Lahf => Special(|cx| {
         let flags = cx.state.rflags & IN_AH | 2;

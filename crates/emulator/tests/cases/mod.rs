@@ -141,10 +141,15 @@ fn target(random: &mut Random, place: Place, size: u64, edges: bool) -> u64 {
     }
 }
 
-/// A random instruction with this code, or `None` if it has operands that cannot be made here or
-/// the encoder refuses it.
+/// A random instruction with this code on random registers, or `None` if it has operands that
+/// cannot be made here or the encoder refuses it.
 pub(crate) fn case(code: Code, random: &mut Random, place: Place) -> Option<Case> {
-    let operands = operands(code)?;
+    let state = registers(random, place);
+    case_on(state, code, random, place)
+}
+
+/// Random registers.
+fn registers(random: &mut Random, place: Place) -> State {
     let mut state = State {
         rip: place.code,
         rflags: 0x202 | (random.next() & emulator::flag::STATUS),
@@ -175,7 +180,18 @@ pub(crate) fn case(code: Code, random: &mut Random, place: Place) -> Option<Case
             }
         }
     }
+    state
+}
 
+/// A random instruction with this code on these registers, of which those that the address of a
+/// memory operand is made of are changed.
+pub(crate) fn case_on(
+    mut state: State,
+    code: Code,
+    random: &mut Random,
+    place: Place,
+) -> Option<Case> {
+    let operands = operands(code)?;
     let general = general::is_general(code);
     general::prepare(code, &mut state, random, place);
     let mut instruction = Instruction::default();

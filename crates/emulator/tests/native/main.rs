@@ -11,117 +11,28 @@
     reason = "random bits are reinterpreted on purpose"
 )]
 
+#[path = "../approximate/mod.rs"]
+mod approximate;
 #[path = "../cases/mod.rs"]
 mod cases;
 mod oracle;
 #[path = "../scope/mod.rs"]
 mod scope;
+#[path = "../shadow/mod.rs"]
+mod shadow;
 mod siblings;
 
+use approximate::{accept_approximations, is_approximate};
 use cases::random::Random;
 use cases::{Case, DATA, Place};
-use emulator::{Access, EMULATED, Fault, FaultKind, Memory, MemoryFault, State, exception, flag};
+use emulator::{EMULATED, Fault, State, exception, flag};
 use iced_x86::{Code, EncodingKind, Mnemonic, Mnemonic as M, OpKind};
 use isa::{Feature, FeatureSet};
 use oracle::{Oracle, Outcome};
+use shadow::Shadow;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::LazyLock;
-
-/// The emulator's view of the arena: the data pages, and the instruction.
-struct Shadow {
-    data: u64,
-    bytes: Vec<u8>,
-    code: Vec<u8>,
-}
-
-impl Shadow {
-    fn range(
-        &self,
-        address: u64,
-        length: usize,
-        access: Access,
-    ) -> Result<std::ops::Range<usize>, MemoryFault> {
-        for i in 0..length as u64 {
-            let at = address.wrapping_add(i);
-            if at.wrapping_sub(self.data) >= DATA as u64 {
-                return Err(MemoryFault {
-                    address: at,
-                    access,
-                    kind: FaultKind::Forbidden,
-                });
-            }
-        }
-        let start = (address - self.data) as usize;
-        Ok(start..start + length)
-    }
-}
-
-impl Memory for Shadow {
-    fn read(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryFault> {
-        let range = self.range(address, buffer.len(), Access::Read)?;
-        buffer.copy_from_slice(&self.bytes[range]);
-        Ok(())
-    }
-
-    fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MemoryFault> {
-        let range = self.range(address, bytes.len(), Access::Write)?;
-        self.bytes[range].copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn check_write(&mut self, address: u64, length: usize) -> Result<(), MemoryFault> {
-        self.range(address, length, Access::Write).map(|_| ())
-    }
-
-    fn fetch(&mut self, _: u64, buffer: &mut [u8]) -> usize {
-        let length = self.code.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&self.code[..length]);
-        length
-    }
-
-    fn compare_exchange_16(
-        &mut self,
-        address: u64,
-        expected: u128,
-        new: u128,
-    ) -> Result<Option<u128>, MemoryFault> {
-        let range = self.range(address, 16, Access::Write)?;
-        let place = &mut self.bytes[range];
-        let old = u128::from_le_bytes(place.try_into().expect("sixteen bytes"));
-        if old == expected {
-            place.copy_from_slice(&new.to_le_bytes());
-        }
-        Ok(Some(old))
-    }
-
-    fn compare_exchange(
-        &mut self,
-        address: u64,
-        size: usize,
-        expected: u64,
-        new: u64,
-    ) -> Result<Option<u64>, MemoryFault> {
-        let range = self.range(address, size, Access::Write)?;
-        let place = &mut self.bytes[range];
-        let mut old = [0; 8];
-        old[..size].copy_from_slice(place);
-        let old = u64::from_le_bytes(old);
-        if old == expected {
-            place.copy_from_slice(&new.to_le_bytes()[..size]);
-        }
-        Ok(Some(old))
-    }
-
-    fn flush_line(&mut self, address: u64) -> Result<Option<()>, MemoryFault> {
-        self.range(address, 1, Access::Read).map(|_| Some(()))
-    }
-
-    fn time_stamp_aux(&mut self) -> Option<u32> {
-        // The thread stays on its CPU, see `Oracle::new`.
-        Some(oracle::time_stamp_aux())
-    }
-}
 
 /// The signal that Linux would send for a fault.
 fn expected_signal(fault: Fault, mxcsr: u32) -> Outcome {
@@ -171,20 +82,6 @@ fn normalised(outcome: Outcome) -> Outcome {
         },
         Outcome::Completed => Outcome::Completed,
     }
-}
-
-fn is_approximate(mnemonic: Mnemonic) -> bool {
-    matches!(
-        mnemonic,
-        Mnemonic::Rcpps
-            | Mnemonic::Vrcpps
-            | Mnemonic::Rcpss
-            | Mnemonic::Vrcpss
-            | Mnemonic::Rsqrtps
-            | Mnemonic::Vrsqrtps
-            | Mnemonic::Rsqrtss
-            | Mnemonic::Vrsqrtss
-    )
 }
 
 /// The low byte of a shift's count: an immediate, or CL.
@@ -242,22 +139,6 @@ static IS_AMD: LazyLock<bool> = LazyLock::new(|| {
     name == b"AuthenticAMD" || name == b"HygonGenuine"
 });
 
-/// Where both lanes are within twice the architecture's bound of each other, takes the CPU's.
-fn accept_approximations(emulated: &mut State, native: &State) {
-    for (e, n) in emulated.vector.iter_mut().zip(&native.vector) {
-        for i in 0..16 {
-            let (x, y) = (f32::from_bits(e.lane(i)), f32::from_bits(n.lane(i)));
-            let bound = 3.0 / 4096.0 * f64::from(y).abs();
-            let close = (f64::from(x) - f64::from(y)).abs() <= bound;
-            // Around 2^-126 the manual leaves open whether a result is tiny, that is, zero.
-            let tiny = |x: f32| x.abs() <= f32::MIN_POSITIVE * 1.001;
-            if x.is_normal() && y.is_normal() && close || tiny(x) && tiny(y) {
-                e.set_lane(i, y.to_bits());
-            }
-        }
-    }
-}
-
 /// All that differs between two states, a line each.
 fn differences(before: &State, emulated: &State, native: &State) -> String {
     let mut text = String::new();
@@ -302,10 +183,12 @@ fn differences(before: &State, emulated: &State, native: &State) -> String {
 fn compare(oracle: &mut Oracle, shadow: &mut Shadow, case: &Case) -> Result<(), String> {
     oracle.bytes().copy_from_slice(&shadow.bytes);
     let mut native = case.state;
+    shadow::limit(&mut native, oracle.width);
     let landing = case.landing.unwrap_or(oracle.code());
     let outcome = normalised(oracle.run_branch(&case.bytes, landing, &mut native));
     shadow.code.clone_from(&case.bytes);
     let mut emulated = case.state;
+    shadow::limit(&mut emulated, oracle.width);
     emulated.width = oracle.width;
     native.width = oracle.width;
     let result = emulator::step(&mut emulated, shadow, EMULATED);
@@ -464,6 +347,8 @@ const RARE: FeatureSet = FeatureSet::from_features(&[
     Feature::ThreeDnow,
     Feature::ThreeDnowExt,
     Feature::Cldemote,
+    Feature::Prefetchwt1,
+    Feature::Prefetchiti,
 ]);
 
 /// Codes that a CPU with all of [`EMULATED`] but [`RARE`] must have been compared on.
@@ -484,6 +369,8 @@ fn every_instruction_gives_what_the_cpu_gives() {
         data: place.data,
         bytes: vec![0; DATA],
         code: Vec::new(),
+        // The thread stays on its CPU, see `Oracle::new`.
+        aux: here.contains(Feature::Rdpid).then(oracle::time_stamp_aux),
     };
     let (mut tested, mut run, mut emulated) = (0, 0, 0);
     let mut skipped: BTreeMap<String, usize> = BTreeMap::new();
@@ -625,6 +512,8 @@ fn the_cpu_agrees_on_what_is_an_instruction() {
         data: place.data,
         bytes: vec![0; DATA],
         code: Vec::new(),
+        // The thread stays on its CPU, see `Oracle::new`.
+        aux: here.contains(Feature::Rdpid).then(oracle::time_stamp_aux),
     };
     let mut completed = 0;
     for number in 0..cases_a_code() * 500 {

@@ -199,8 +199,11 @@ pub(crate) fn time_stamp_aux() -> u32 {
     aux
 }
 
-/// The arena: a page of code, a page without access, two of data, a page without access; all
-/// below 2 GiB so that 32-bit addresses reach it.
+/// Where the arena is: below 2 GiB so that 32-bit addresses reach it, and the same in every run so
+/// that a seed means the same case.
+pub(crate) const ARENA: u64 = 0x2000_0000;
+
+/// The arena: a page of code, a page without access, two of data, a page without access.
 pub(crate) struct Oracle {
     base: u64,
     stack: Vec<u8>,
@@ -227,14 +230,14 @@ impl Oracle {
         // stack lives as long as it.
         let base = unsafe {
             let base = libc::mmap(
-                std::ptr::null_mut(),
+                ARENA as *mut libc::c_void,
                 5 * 4096,
                 libc::PROT_NONE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE,
                 -1,
                 0,
             );
-            assert_ne!(base, libc::MAP_FAILED);
+            assert_eq!(base as u64, ARENA);
             let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
             assert_eq!(libc::mprotect(base, 4096, all), 0);
             let data = base.byte_add(2 * 4096);

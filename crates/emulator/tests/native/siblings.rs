@@ -4,7 +4,8 @@
 use crate::cases::random::Random;
 use crate::cases::{self, Case, DATA, Place};
 use crate::oracle::{Oracle, Outcome};
-use crate::{Shadow, available, cases_a_code};
+use crate::shadow::Shadow;
+use crate::{available, cases_a_code};
 use emulator::{EMULATED, Fault, Memory, State, Vector};
 use iced_x86::{Code, CpuidFeature, Encoder, Instruction, OpKind, Register};
 use isa::{Feature, FeatureSet};
@@ -174,6 +175,7 @@ fn siblings_give_the_same() {
         data: place.data,
         bytes: vec![0; DATA],
         code: Vec::new(),
+        aux: None,
     };
     let (mut codes, mut run, mut skipped) = (0, 0, 0);
     let mut failures = Vec::new();

@@ -191,6 +191,40 @@ static void masked(void)
     }
 }
 
+/* A thread that waits in one of these can be cancelled. */
+static sigset_t nothing;
+
+static void *wait_for_ever(void *way)
+{
+    struct epoll_event event;
+    switch ((intptr_t)way) {
+    case 0:
+        sigsuspend(&nothing);
+        break;
+    case 1:
+        ppoll(NULL, 0, NULL, &nothing);
+        break;
+    case 2:
+        pselect(0, NULL, NULL, NULL, NULL, &nothing);
+        break;
+    case 3:
+        epoll_pwait(epoll_create1(0), &event, 1, -1, &nothing);
+        break;
+    }
+    return NULL;
+}
+
+static void cancelled(void)
+{
+    for (intptr_t way = 0; way < 4; way++) {
+        pthread_t waiter;
+        void *result;
+        CHECK(pthread_create(&waiter, NULL, wait_for_ever, (void *)way) == 0);
+        CHECK(pthread_cancel(waiter) == 0);
+        CHECK(pthread_join(waiter, &result) == 0 && result == PTHREAD_CANCELED);
+    }
+}
+
 /* A child of vfork has handlers of its own and shares this memory. */
 static void vforked(void)
 {
@@ -314,6 +348,7 @@ static void changes(void)
 const struct test_case cases[] = {
     { "reported", reported }, { "chained", chained }, { "faults", faults },
     { "blocked", blocked },   { "masked", masked },   { "vforked", vforked },
+    { "cancelled", cancelled },
     { "once", once },         { "dies", dies },       { "dies-within", dies_within },
     { "changes", changes },   { NULL, NULL },
 };
