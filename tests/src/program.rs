@@ -25,9 +25,23 @@ pub fn compiled(name: &str) -> Result<PathBuf> {
 /// # Errors
 /// [`HarnessError::Tool`] with the compiler's words.
 pub fn compiled_c(source: &Path, arguments: &[&str]) -> Result<PathBuf> {
-    let text = fs::read(source).doing(|| format!("reading {}", source.display()))?;
+    compiled_with_headers(source, &[], arguments)
+}
+
+/// As [`compiled_c`], for a file that includes these headers.
+///
+/// # Errors
+/// As [`compiled_c`].
+pub(crate) fn compiled_with_headers(
+    source: &Path,
+    headers: &[PathBuf],
+    arguments: &[&str],
+) -> Result<PathBuf> {
     let mut key = Key::new("C program");
-    key.add(&text);
+    for file in headers.iter().map(PathBuf::as_path).chain([source]) {
+        let text = fs::read(file).doing(|| format!("reading {}", file.display()))?;
+        key.add(&text);
+    }
     key.add(arguments);
     let stem = source.file_stem().unwrap_or_default().to_string_lossy();
     cached("programs", &format!("{stem}-{}", key.name()), |path| {
