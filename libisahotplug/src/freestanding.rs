@@ -62,6 +62,15 @@ core::arch::global_asm!(
     "memcmp:",
     "bcmp:",
     "    xor ecx, ecx",
+    "    sub rdx, 8",
+    "    jb 5f",
+    "4:  mov rax, [rdi + rcx]", // eight bytes at a time as long as they are equal
+    "    cmp rax, [rsi + rcx]",
+    "    jne 5f",
+    "    add rcx, 8",
+    "    cmp rcx, rdx",
+    "    jbe 4b",
+    "5:  add rdx, 8",
     "2:  cmp rcx, rdx",
     "    je 3f",
     "    movzx eax, byte ptr [rdi + rcx]",
@@ -128,6 +137,15 @@ mod tests {
         }
         // SAFETY: at most as many bytes are compared as the shorter text has.
         unsafe {
+            let (a, mut b) = (numbers.as_ptr().cast(), numbers.clone());
+            for n in 0..40 {
+                for at in 0..40 {
+                    b[at] ^= 0x80;
+                    let result = memcmp(a, b.as_ptr().cast(), n);
+                    assert_eq!(result.signum(), if at < n { -1 } else { 0 }, "{n} {at}");
+                    b[at] ^= 0x80;
+                }
+            }
             assert_eq!(memcmp(c"abc".as_ptr().cast(), c"abd".as_ptr().cast(), 2), 0);
             assert!(memcmp(c"abc".as_ptr().cast(), c"abd".as_ptr().cast(), 3) < 0);
             assert!(memcmp(c"\xff".as_ptr().cast(), c"a".as_ptr().cast(), 1) > 0);

@@ -206,6 +206,7 @@ fn install_once(prepare: impl FnOnce()) -> io::Result<()> {
     }
     emulator::init();
     frame::init();
+    stack::init();
     rseq::init();
     SHADOW_STACK.store(sys::has_shadow_stack(), Ordering::Relaxed);
     // The old actions must be known before the new ones can run.
@@ -319,6 +320,7 @@ unsafe fn finish(context: &mut libc::ucontext_t, trapped: u64, home: u64) -> boo
         return false;
     };
     frame.restore_pkru();
+    frame::reset_mxcsr();
     if frame.rip() != trapped {
         // The signal has aborted a restartable sequence; RIP is where that begins anew.
         return OwnMemory::new(home).is_ours(trapped);

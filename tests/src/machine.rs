@@ -38,7 +38,9 @@ pub fn describe() -> Value {
         ),
         "kernel": fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
         "qemu": first_line("qemu-system-x86_64", "--version"),
+        "qemu-user": first_line("qemu-x86_64", "--version"),
         "rustc": first_line("rustc", "--version"),
+        "gcc": first_line("gcc", "--version"),
     })
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`. The measurements are `tests/src/bin/bench.rs`.
+//! `cargo xtask bench`. The measurements are in `tests/src/bin/bench/`.
 
 use std::process::ExitCode;
 

@@ -5,8 +5,12 @@
 //! CPU would have: MMX, 3DNow!, SSE … SSE4.2, SSE4A, AVX,
 //! AVX2, XOP, FMA, FMA4, F16C, BMI1, BMI2, TBM, LZCNT, POPCNT, MOVBE, ADX, AES, PCLMULQDQ, SHA,
 //! SHA512, SM3, SM4, GFNI, AVX-VNNI and its extensions, AVX-IFMA, AVX-NE-CONVERT, and some that
-//! stand alone; see [`EMULATED`]. The ordinary integer instructions of user programs, which stand
-//! between those, are carried out too.
+//! stand alone; see [`EMULATED`], and `docs/COVERAGE.md` for each code. AVX-512, AMX and APX are
+//! refused.
+//!
+//! A trap costs as much as a hundred instructions that are interpreted. So [`burst`](burst()) goes
+//! on after the first, through the lost instructions and the ordinary integer instructions between
+//! them, until the lost code is left.
 //!
 //! ```
 //! use emulator::{CodeOnly, EMULATED, State, Vector};
@@ -24,10 +28,14 @@
 //! ```
 //!
 //! # For signal handlers
-//! Nothing here allocates, locks, uses thread-local storage or panics, and results do not depend
-//! on the host's MXCSR: floating point is computed with integers. The one exception is the
+//! Nothing here allocates, locks, uses thread-local storage or panics. The one exception is the
 //! decoder, which builds its tables on first use; [`init`] forces that, and must have returned
-//! before the first [`step`] in a handler.
+//! before the first [`step`] in a handler. Of the host's MXCSR it is expected what Rust expects
+//! everywhere, round to nearest and all exceptions masked, and the flags in it may change: easy
+//! cases of floating point are computed by the CPU, all others with integers.
+//!
+//! What keys go through (AES, SM4, GFNI, carry-less products) is computed without tables and without
+//! branches on data, so that it takes the same time for all, as programs expect of these.
 //!
 //! # Where to find an instruction
 //! [`family`] has a module for each kind of instruction, and in it a row for each mnemonic.

@@ -18,7 +18,7 @@ use core::arch::x86_64::{__m128, _mm_cvtss_f32, _mm_rcp_ss, _mm_rsqrt_ss, _mm_se
 
 use emulator::{Access, FaultKind, Memory, MemoryFault};
 
-use super::{pages, rseq, shadow, sys};
+use super::{pages, rseq, sys};
 
 core::arch::global_asm!(
     ".pushsection .text.isahp_access,\"ax\",@progbits",
@@ -545,8 +545,7 @@ impl Memory for OwnMemory {
     fn fetch(&mut self, address: u64, buffer: &mut [u8]) -> usize {
         let length = buffer.len();
         let buffer = if self.in_burst {
-            // The shadow's own code changes what the state is a copy of.
-            if shadow::is_own_code(address) || !pages::is_code(address) {
+            if !pages::is_code(address) {
                 return 0;
             }
             let in_page = usize::try_from(PAGE - address % PAGE).unwrap_or(usize::MAX);

@@ -65,6 +65,17 @@ pub(super) fn has_ymm() -> bool {
     u64::from(xcr0) & YMM != 0
 }
 
+/// Gives the handler the MXCSR that Rust code expects. Linux has done so when it made the frame
+/// (arch/x86/kernel/fpu/signal.c, `fpu__clear_user_states`); qemu-user leaves the program's.
+pub(super) fn reset_mxcsr() {
+    let initial = State::INITIAL_MXCSR;
+    // SAFETY: a value that every CPU takes; the thread's own comes back with the frame.
+    unsafe {
+        core::arch::asm!("ldmxcsr [{}]", in(reg) &raw const initial,
+            options(nostack, readonly, preserves_flags));
+    }
+}
+
 /// The general registers in the order of their encoding, as indexes into
 /// `uc_mcontext.gregs` (`libc::REG_RAX` and so on).
 const GPRS: [i32; 16] = [

@@ -62,18 +62,14 @@ core::arch::global_asm!(
     "    ret",
     ".cfi_endproc",
     ".size isahp_call_fresh, . - isahp_call_fresh",
-    ".globl isahp_call_fresh_end",
-    ".hidden isahp_call_fresh_end",
-    "isahp_call_fresh_end:",
     ".popsection",
 );
 
 /// A signal handler as the kernel calls it, with `SA_SIGINFO` or without.
 pub(super) type Handler = unsafe extern "C-unwind" fn(i32, *mut libc::siginfo_t, *mut c_void);
 
-// SAFETY: the signature of the assembler above, and its end.
+// SAFETY: the signature of the assembler above.
 unsafe extern "C-unwind" {
-    fn isahp_call_fresh_end();
     fn isahp_call_fresh(
         signal: i32,
         info: *mut libc::siginfo_t,
@@ -93,12 +89,6 @@ pub(super) fn take_into_use() {
 /// Whether the upper halves of YMM registers are here.
 pub(super) fn is_in_use() -> bool {
     IN_USE.load(Ordering::Relaxed)
-}
-
-/// Whether `address` is in the code that saves and restores the shadow.
-pub(super) fn is_own_code(address: u64) -> bool {
-    let end = isahp_call_fresh_end as *const () as u64;
-    (isahp_call_fresh as *const () as u64..end).contains(&address)
 }
 
 impl Local {

@@ -242,6 +242,29 @@ static void sequences(void)
     CHECK(counter == 2 * ADDITIONS);
 }
 
+/* The same without a call: right after a trap the stack is written, far below where it was. */
+static void deep_at_once(void)
+{
+    uint64_t wrong = 0;
+    __asm__ volatile("movl $7, %%eax\n\t" LOST
+                     "subq $8192, %%rsp\n\t"
+                     ".set at, 0\n\t"
+                     ".rept 56\n\t"
+                     "movq %%rax, at(%%rsp)\n\t"
+                     ".set at, at + 144\n\t"
+                     ".endr\n\t" LOST
+                     ".set at, 0\n\t"
+                     ".rept 56\n\t"
+                     "movq at(%%rsp), %%rcx\n\t"
+                     "subq %%rax, %%rcx\n\t"
+                     "orq %%rcx, %0\n\t"
+                     ".set at, at + 144\n\t"
+                     ".endr\n\t"
+                     "addq $8192, %%rsp"
+                     : "+r"(wrong) : : "rax", "rcx", "cc", "memory", "xmm0");
+    CHECK(wrong == 0);
+}
+
 /* A function that is called in a burst and uses more stack than the red zone. */
 __attribute__((noinline, noclone)) static uint64_t deep(uint64_t n)
 {
@@ -260,6 +283,7 @@ static void calls(void)
     for (uint64_t n = 0; n <= 20; n++)
         expected += 64 * n + 64 * 63 / 2;
     for (int round = 0; round < 200; round++) {
+        deep_at_once();
         __asm__ volatile(LOST : : : "xmm0");
         CHECK(deep(20) == expected);
     }

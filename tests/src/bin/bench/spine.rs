@@ -1,11 +1,7 @@
-//! The measurements, for `cargo xtask bench`.
-//!
-//! Every figure is a ratio to something measured in the same run, and comes
-//! with the medians it is made of and their spread.
+//! The spine: how long news takes from the host to a program in the guest.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use isa::{FeatureSet, features};
@@ -15,40 +11,12 @@ use isahotplug_tests::{
 use protocol::ToHost;
 use serde_json::{Value, json};
 
-const AREAS: [&str; 1] = ["spine"];
 const ROUNDS: usize = 300;
 const WARM_UP: usize = 20;
 const SOON: Duration = Duration::from_secs(20);
 
-fn main() -> ExitCode {
-    let mut as_json = false;
-    let mut area = None;
-    for argument in std::env::args().skip(1) {
-        match argument.as_str() {
-            "--json" => as_json = true,
-            name => area = Some(name.to_owned()),
-        }
-    }
-    if let Some(unknown) = area.filter(|name| !AREAS.contains(&name.as_str())) {
-        eprintln!(
-            "there is nothing to measure in `{unknown}`, but: {}",
-            AREAS.join(", ")
-        );
-        return ExitCode::FAILURE;
-    }
-    match spine() {
-        Ok(report) if as_json => println!("{report:#}"),
-        Ok(report) => print!("{}", readable(&report)),
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
-}
-
 /// Latencies from host to callback and back, against qemu-guest-agent's ping.
-fn spine() -> Result<Value> {
+pub(crate) fn measure() -> Result<Value> {
     let host = Host::new("A", CpuModel::max())?;
     let image = GuestImage::with_watch()?.with_qemu_guest_agent()?;
     let guest = host.boot(&image)?;
@@ -198,13 +166,10 @@ impl QemuGuestAgent {
     }
 }
 
-fn readable(report: &Value) -> String {
-    let mut out = String::new();
-    for (name, value) in report["machine"].as_object().into_iter().flatten() {
-        out += &format!("{name:<10} {}\n", value.as_str().unwrap_or_default());
-    }
-    out += &format!(
-        "\n{} rounds, in turn, one guest with one virtual CPU\n",
+/// The report as a table.
+pub(crate) fn readable(report: &Value) -> String {
+    let mut out = format!(
+        "{} rounds, in turn, one guest with one virtual CPU\n",
         report["rounds"]
     );
     out += &format!(
