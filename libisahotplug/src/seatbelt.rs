@@ -21,7 +21,8 @@
 //! SIGILL handler that way (Go does), nothing is emulated any more. Nor is a mask in a
 //! `ucontext_t` that it makes up. Nor is a thread that it makes without libc, if that has no
 //! thread-local storage of its own: there instructions on YMM registers are refused where the CPU
-//! has no such registers. `SA_RESTART` and a missing `SA_ONSTACK` have no effect on the
+//! has no such registers. A lost instruction within a restartable sequence (rseq(2)) aborts it each
+//! time, for ever. `SA_RESTART` and a missing `SA_ONSTACK` have no effect on the
 //! three signals.
 
 use core::ffi::{CStr, c_char, c_int};

@@ -22,7 +22,6 @@ cases! {
     time_stamps_go_on_and_name_the_cpu: MACHINE, CORE_2, "stamps";
     cache_lines_are_written_back: MACHINE, CORE_2, "lines";
     integer_extensions_compute: MACHINE, CORE_2, "bits";
-    sixteen_bytes_are_exchanged_atomically: MACHINE, CORE_2, "pairs";
     reciprocals_are_those_of_the_cpu: MACHINE, CORE_2, "reciprocals";
     segments_have_their_bases: MACHINE, CORE_2, "segments";
 

@@ -65,8 +65,16 @@ static void tbm(void)
     }
 }
 
+static __thread float local[2] = { 2, 3 };
+
 static void three_d_now(void)
 {
+    float *volatile at = local, sum[2];
+    uintptr_t base;
+    __asm__("movq %%fs:0, %0" : "=r"(base));
+    __asm__ volatile("movq %1, %%mm0\n\tpfadd %%fs:(%2), %%mm0\n\tmovq %%mm0, %0\n\tfemms"
+                     : "=m"(sum) : "m"(*at), "r"((uintptr_t)at - base) : "mm0");
+    CHECK(sum[0] == 4);
     for (int round = 0; round < 300; round++) {
         float a[2] = { (float)(next() % 1000), (float)(next() % 1000) }, b[2] = { 0.5f, 3 }, out[2];
         __asm__ volatile("movq %1, %%mm0\n\tmovq %2, %%mm1\n\tpfmul %%mm1, %%mm0\n\t"

@@ -1,7 +1,6 @@
 /* Instructions that need more of the machine than registers and plain memory. */
 #include "case.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -73,34 +72,6 @@ static void bits(void)
     CHECK(crc != ~0u);
 }
 
-/* Two threads that compare and exchange 16 bytes. */
-static struct { uint64_t low, high; } __attribute__((aligned(16))) pair;
-enum { ROUNDS = 2000 };
-
-static void *exchange(void *unused)
-{
-    (void)unused;
-    for (int i = 0; i < ROUNDS; i++) {
-        uint64_t low = pair.low, high = pair.high;
-        uint8_t done;
-        do {
-            __asm__ volatile("lock cmpxchg16b %3\n\tsete %2"
-                             : "+a"(low), "+d"(high), "=qm"(done), "+m"(pair)
-                             : "b"(low + 1), "c"(high + 2) : "cc");
-        } while (!done);
-    }
-    return NULL;
-}
-
-static void pairs(void)
-{
-    pthread_t other;
-    CHECK(pthread_create(&other, NULL, exchange, NULL) == 0);
-    exchange(NULL);
-    CHECK(pthread_join(other, NULL) == 0);
-    CHECK(pair.low == 2 * ROUNDS && pair.high == 4 * ROUNDS);
-}
-
 /* What RCPPS gives, VRCPPS gives. */
 static void reciprocals(void)
 {
@@ -147,6 +118,6 @@ static void segments(void)
 
 const struct test_case cases[] = {
     { "random", random_numbers }, { "stamps", stamps }, { "lines", lines },
-    { "bits", bits },             { "pairs", pairs },   { "reciprocals", reciprocals },
+    { "bits", bits },             { "reciprocals", reciprocals },
     { "segments", segments },     { NULL, NULL },
 };
