@@ -115,22 +115,25 @@ impl Cache {
         let Some(slot) = self.entries.get_mut(position) else {
             return Err(Fault::Unknown);
         };
-        let entry = slot.insert(Entry {
+        // What was here is no more, whatever comes of it.
+        *slot = None;
+        let mut decoded = Decoded::none();
+        let code = fetch(&mut decoded, rip, memory)?;
+        let features = decoded.features().ok_or(Fault::Unknown)?;
+        let absent = features & self.absent;
+        let lost = !absent.is_empty();
+        let usable = EMULATED.is_superset(&features)
+            && decoded.instruction.mnemonic() != Mnemonic::Pause
+            && (lost || !is_approximate(&decoded) || knows_the_cpu(memory));
+        *slot = Some(Entry {
             rip,
-            code: [0; MAX_LENGTH],
-            features: FeatureSet::EMPTY,
-            lost: false,
-            usable: false,
+            code,
+            features: absent,
+            lost,
+            usable,
             noted: self.burst.wrapping_sub(1),
-            decoded: Decoded::none(),
+            decoded,
         });
-        entry.code = fetch(&mut entry.decoded, rip, memory)?;
-        let features = entry.decoded.features().ok_or(Fault::Unknown)?;
-        entry.features = features & self.absent;
-        entry.lost = !entry.features.is_empty();
-        entry.usable = EMULATED.is_superset(&features)
-            && entry.decoded.instruction.mnemonic() != Mnemonic::Pause
-            && (entry.lost || !is_approximate(&entry.decoded) || knows_the_cpu(memory));
         if let Some(place) = self.positions.get_mut(place(rip)) {
             *place = position as u8;
         }

@@ -14,8 +14,8 @@ mod world;
 
 use cases::Place;
 use cases::random::Random;
-use emulator::{Budget, Burst, Cache, EMULATED, End, Fault, State, burst, step};
-use iced_x86::{Code, EncodingKind, Register};
+use emulator::{Budget, Burst, Cache, EMULATED, End, Fault, Memory, State, burst, step};
+use iced_x86::{Code, Decoder, DecoderOptions, EncodingKind, Register};
 use isa::{Feature, FeatureSet};
 use world::{BASE, CODE, DATA, World};
 
@@ -94,8 +94,7 @@ fn codes() -> Vec<Code> {
     Code::values()
         .filter(|code| {
             let info = code.op_code();
-            *code != Code::Pause
-                && info.is_instruction()
+            info.is_instruction()
                 && info.mode64()
                 && !matches!(code.encoding(), EncodingKind::EVEX | EncodingKind::MVEX)
         })
@@ -142,36 +141,111 @@ fn a_burst_gives_what_single_steps_give() {
             patience: 1000,
         };
         let absent = FeatureSet::from_features(&[random.pick(&[Feature::Avx, Feature::Avx2])]);
-        let world = || {
-            let mut world = World::new(&code);
-            world.approximation = Some(0x3f12_3456);
-            world
-        };
-        let mut by_burst = (start, world());
-        let mut by_steps = (start, world());
-        // The same cache for all: what it kept of the last program must not matter.
-        let done = burst(&mut by_burst.0, &mut by_burst.1, &mut cache, absent, budget);
-        let (count, fault) = steps(&mut by_steps.0, &mut by_steps.1, budget.instructions);
+        let (done, fault) = compare(number, &code, start, &mut cache, absent, budget);
         carried_out += u64::from(done.instructions);
         completed += u64::from(fault.is_none());
-        assert!(
-            (done.instructions, by_burst.0) == (count, by_steps.0),
-            "program {number}: {done:?}, but {count} steps and {fault:?}; RIP {:#x} and {:#x}\n{code:02x?}",
-            by_burst.0.rip,
-            by_steps.0.rip
-        );
-        assert!(by_burst.1.bytes == by_steps.1.bytes, "program {number}");
-        let end = match fault {
-            None => End::Budget,
-            Some(Fault::Unknown) => End::Unknown,
-            Some(fault) => End::Fault(fault),
-        };
-        assert_eq!(done.end, end, "program {number}");
     }
     assert!(
         carried_out > cases() * 50 && completed > cases(),
         "{carried_out} {completed}"
     );
+}
+
+/// Runs a program both ways, and checks that all is the same in the end.
+fn compare(
+    number: u64,
+    code: &[u8],
+    start: State,
+    cache: &mut Cache,
+    absent: FeatureSet,
+    budget: Budget,
+) -> (Burst, Option<Fault>) {
+    let world = || {
+        let mut world = World::new(code);
+        world.approximation = Some(0x3f12_3456);
+        world
+    };
+    let mut by_burst = (start, world());
+    let mut by_steps = (start, world());
+    // The same cache for all: what it kept of the last program must not matter.
+    let done = burst(&mut by_burst.0, &mut by_burst.1, cache, absent, budget);
+    // PAUSE is left to the CPU, though a single step carries it out.
+    let pauses = is_pause(by_burst.0.rip, &mut by_burst.1);
+    let limit = if done.end == End::Unknown && pauses {
+        done.instructions
+    } else {
+        budget.instructions
+    };
+    let (count, fault) = steps(&mut by_steps.0, &mut by_steps.1, limit);
+    assert!(
+        (done.instructions, by_burst.0) == (count, by_steps.0),
+        "program {number}: {done:?}, but {count} steps and {fault:?}; RIP {:#x} and {:#x}\n{code:02x?}",
+        by_burst.0.rip,
+        by_steps.0.rip
+    );
+    assert!(by_burst.1.bytes == by_steps.1.bytes, "program {number}");
+    let end = match fault {
+        None if limit < budget.instructions => End::Unknown,
+        None => End::Budget,
+        Some(Fault::Unknown) => End::Unknown,
+        Some(fault) => End::Fault(fault),
+    };
+    assert_eq!(done.end, end, "program {number}");
+    (done, fault)
+}
+
+fn is_pause(rip: u64, world: &mut World) -> bool {
+    let mut code = [0; 15];
+    let length = world.fetch(rip, &mut code);
+    let mut decoder = Decoder::with_ip(64, &code[..length], rip, DecoderOptions::NONE);
+    decoder.decode().code() == Code::Pause
+}
+
+/// Bytes as they come, most of which are instructions, in a world they can write all over: the
+/// code, too.
+#[test]
+fn random_bytes_give_what_single_steps_give() {
+    emulator::init();
+    let mut cache = Cache::new();
+    let (mut carried_out, mut compared) = (0, 0);
+    for number in 0..cases() * 100 {
+        let mut random = Random(number ^ 0x0bad_c0de);
+        let mut code: Vec<u8> = (0..60).map(|_| random.next() as u8).collect();
+        // Escapes and prefixes at a few places.
+        for _ in 0..random.below(12) {
+            let at = random.below(code.len() as u64) as usize;
+            code[at] = random.pick(&[0x0f, 0x66, 0xc5, 0xc4, 0x48, 0xeb, 0x74, 0x75, 0x83, 0x89]);
+        }
+        let mut start = state();
+        start.x87.present = true;
+        start.mxcsr = random.mxcsr();
+        for register in &mut start.gpr {
+            *register = match random.below(3) {
+                0 => random.integer(),
+                1 => BASE + random.below(0x4000),
+                // So that a base and an index meet.
+                _ => random.below(64),
+            };
+        }
+        for register in &mut start.vector {
+            *register = emulator::Vector(random.vector());
+        }
+        let budget = Budget {
+            instructions: 100,
+            patience: 1000,
+        };
+        let (done, _) = compare(
+            number,
+            &code,
+            start,
+            &mut cache,
+            Feature::Avx.into(),
+            budget,
+        );
+        carried_out += u64::from(done.instructions);
+        compared += 1;
+    }
+    assert!(carried_out * 2 > compared, "{carried_out} in {compared}");
 }
 
 #[test]
