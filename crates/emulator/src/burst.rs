@@ -4,7 +4,7 @@
 //! that has finished one lost instruction goes on with those that follow, lost or not, as long as
 //! it is likely that another lost one is near. That is a *burst*.
 
-use crate::decoded::{Decoded, MAX_LENGTH};
+use crate::decoded::Decoded;
 use crate::fault::Fault;
 use crate::features::EMULATED;
 use crate::memory::Memory;
@@ -37,7 +37,9 @@ pub struct Cache {
 /// A decoded instruction.
 struct Entry {
     rip: u64,
-    code: [u8; MAX_LENGTH],
+    /// Its bytes, the lowest first, zeros above.
+    code: u128,
+    length: u8,
     /// The features it needs that the CPU lacks.
     features: FeatureSet,
     /// There are such.
@@ -92,7 +94,7 @@ impl Cache {
         if self.is_at(position, rip)
             && let Some(Some(entry)) = self.entries.get(position)
         {
-            if memory.is_unchanged(rip, entry.code()) {
+            if memory.is_unchanged(rip, entry.code, entry.length.into()) {
                 return Ok(position);
             }
             return self.decode(position, rip, memory);
@@ -118,7 +120,9 @@ impl Cache {
         // What was here is no more, whatever comes of it.
         *slot = None;
         let mut decoded = Decoded::none();
-        let code = fetch(&mut decoded, rip, memory)?;
+        let code = u128::from_le_bytes(fetch(&mut decoded, rip, memory)?);
+        let length = decoded.instruction.len();
+        let others = (!0u128).checked_shl(8 * length as u32).unwrap_or(0);
         let features = decoded.features().ok_or(Fault::Unknown)?;
         let absent = features & self.absent;
         let lost = !absent.is_empty();
@@ -127,7 +131,8 @@ impl Cache {
             && (lost || !is_approximate(&decoded) || knows_the_cpu(memory));
         *slot = Some(Entry {
             rip,
-            code,
+            code: code & !others,
+            length: length as u8,
             features: absent,
             lost,
             usable,
@@ -138,14 +143,6 @@ impl Cache {
             *place = position as u8;
         }
         Ok(position)
-    }
-}
-
-impl Entry {
-    fn code(&self) -> &[u8] {
-        self.code
-            .get(..self.decoded.instruction.len())
-            .unwrap_or_default()
     }
 }
 

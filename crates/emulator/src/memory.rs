@@ -75,15 +75,13 @@ pub trait Memory {
     /// readable before the first that was not.
     fn fetch(&mut self, address: u64, buffer: &mut [u8]) -> usize;
 
-    /// Whether `code`, which was [fetched](Memory::fetch) from `address` before, would be fetched
-    /// again: asked before each use of a decoded instruction that was kept, so that changed code
-    /// is seen.
-    fn is_unchanged(&mut self, address: u64, code: &[u8]) -> bool {
-        let mut now = [0; 15];
-        let Some(now) = now.get_mut(..code.len()) else {
-            return false;
-        };
-        self.fetch(address, now) == code.len() && now == code
+    /// Whether the `length` bytes of `code` (at most 15, the lowest first, zeros above), which were
+    /// [fetched](Memory::fetch) from `address` before, would be fetched again: asked before each use
+    /// of a decoded instruction that was kept, so that changed code is seen.
+    fn is_unchanged(&mut self, address: u64, code: u128, length: usize) -> bool {
+        let mut now = [0; 16];
+        let fetched = now.get_mut(..length).map(|now| self.fetch(address, now));
+        fetched == Some(length) && now == code.to_le_bytes()
     }
 
     /// For LOCK prefixes and XCHG: stores `new` in the `size` bytes (1, 2, 4 or 8) at `address` if

@@ -79,14 +79,15 @@ pub fn step(
     })
 }
 
-/// Decodes the instruction at `rip`; its code.
+/// Decodes the instruction at `rip`; its code and what follows it.
 pub(crate) fn fetch(
     decoded: &mut Decoded,
     rip: u64,
     memory: &mut dyn Memory,
-) -> Result<[u8; MAX_LENGTH], Fault> {
-    let mut code = [0; MAX_LENGTH];
-    let readable = memory.fetch(rip, &mut code).min(MAX_LENGTH);
+) -> Result<[u8; 16], Fault> {
+    let mut code = [0; 16];
+    let buffer = code.get_mut(..MAX_LENGTH).unwrap_or_default();
+    let readable = memory.fetch(rip, buffer).min(MAX_LENGTH);
     match decoded.decode(code.get(..readable).unwrap_or_default(), rip) {
         Ok(()) => Ok(code),
         Err(DecoderError::NoMoreBytes) if readable < MAX_LENGTH => {

@@ -594,36 +594,29 @@ impl Memory for OwnMemory {
     }
 
     #[inline]
-    fn is_unchanged(&mut self, address: u64, code: &[u8]) -> bool {
-        let length = code.len();
+    fn is_unchanged(&mut self, address: u64, code: u128, length: usize) -> bool {
         let last = address.wrapping_add((length as u64).saturating_sub(1));
         if !pages::is_code(address) || !is_in_one_page(address, length) && !pages::is_code(last) {
             return false;
         }
-        if length > 8 {
-            // Two loads, which overlap.
-            let (Some(head), Some(tail)) = (code.first_chunk::<8>(), code.last_chunk::<8>()) else {
-                return false;
-            };
-            let end = address.wrapping_add(length as u64 - 8);
-            return self.load(address, 8) == Ok(u64::from_le_bytes(*head))
-                && self.load(end, 8) == Ok(u64::from_le_bytes(*tail));
+        if !is_in_one_page(address, length.max(8)) {
+            let mut now = [0; 16];
+            return now
+                .get_mut(..length)
+                .is_some_and(|now| self.read_pieces(address, now).is_ok())
+                && now == code.to_le_bytes();
         }
-        if is_in_one_page(address, 8) {
-            // What follows the instruction in its page can be read as well as it.
-            let mut known = [0; 8];
-            known
-                .iter_mut()
-                .zip(code)
-                .for_each(|(to, from)| *to = *from);
-            let others = (!0u64).checked_shl(8 * length as u32).unwrap_or(0);
-            return self
-                .load(address, 8)
-                .is_ok_and(|now| (now ^ u64::from_le_bytes(known)) & !others == 0);
-        }
-        let mut now = [0; 8];
-        now.get_mut(..length)
-            .is_some_and(|now| self.read_pieces(address, now).is_ok() && now == code)
+        // What follows a short instruction in its page can be read as well as it; a long one takes
+        // two loads, which overlap.
+        let (counted, rest) = (length.min(8) as u32, length.saturating_sub(8));
+        let others = (!0u64).checked_shl(8 * counted).unwrap_or(0);
+        let begins = self
+            .load(address, 8)
+            .is_ok_and(|now| (now ^ code as u64) & !others == 0);
+        begins
+            && (rest == 0
+                || self.load(address.wrapping_add(rest as u64), 8)
+                    == Ok((code >> ((8 * rest as u32) & 127)) as u64))
     }
 
     fn compare_exchange(

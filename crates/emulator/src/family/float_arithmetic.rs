@@ -2,8 +2,8 @@
 
 use crate::context::Context;
 use crate::execution::Execution;
-use crate::fault::Fault;
-use crate::float::{self, Environment, F32, F64, Format, Quick};
+use crate::fault::{Fault, exception};
+use crate::float::{self, Environment, F32, F64, Format, Native, Quick};
 use crate::memory::Memory;
 use crate::operation::Operation::{Binary, Special, Unary};
 use crate::operation::rows;
@@ -13,7 +13,7 @@ use crate::vector::{Vector, build};
 macro_rules! packed {
     ($format:ty, $f:ident) => {
         Binary(|e, a, b| {
-            quick::<$format>(e, a, b, <$format as Quick>::$f)
+            quick::<$format>(e, |i| <$format as Native>::$f(a.lane(i), b.lane(i)))
                 .unwrap_or_else(|| packed::<$format>(e, a, b, float::$f::<$format>))
         })
     };
@@ -23,8 +23,8 @@ macro_rules! packed {
 macro_rules! scalar {
     ($format:ty, $f:ident) => {
         Binary(|e, a, b| {
-            let (value, is_it) = <$format as Quick>::$f(a.lane(0), b.lane(0));
-            if e.float.easy && is_it {
+            let quick = <$format as Native>::$f(a.lane(0), b.lane(0));
+            if let Some(value) = e.float.take(quick) {
                 let mut result = a.truncated(16);
                 result.set_lane(0, value);
                 return result;
@@ -107,22 +107,35 @@ fn packed<F: Format>(e: &mut Execution, a: &Vector, b: &Vector, f: Function2) ->
 
 /// All lanes by the CPU's own arithmetic, if it gives the same in each.
 #[inline]
-fn quick<F: Quick>(
-    e: &Execution,
-    a: &Vector,
-    b: &Vector,
-    f: impl Fn(F::Bits, F::Bits) -> (F::Bits, bool),
+pub(super) fn quick<F: Native>(
+    e: &mut Execution,
+    f: impl Fn(usize) -> Quick<F::Bits>,
 ) -> Option<Vector> {
     if !e.float.easy {
         return None;
     }
-    let mut same = true;
-    let result = build(e.bytes, |i| {
-        let (value, is_it) = f(a.lane(i), b.lane(i));
-        same &= is_it;
-        value
-    });
-    same.then_some(result)
+    let (mut same, mut inexact) = (true, false);
+    let result = if e.float.knows_inexact {
+        build(e.bytes, |i| {
+            let quick = f(i);
+            same &= quick.is_it;
+            quick.value
+        })
+    } else {
+        build(e.bytes, |i| {
+            let quick = f(i);
+            same &= quick.is_it & quick.is_known;
+            inexact |= quick.inexact;
+            quick.value
+        })
+    };
+    if !same {
+        return None;
+    }
+    if inexact {
+        e.float.raise(exception::PRECISION);
+    }
+    Some(result)
 }
 
 fn scalar<F: Format>(e: &mut Execution, a: &Vector, b: &Vector, f: Function2) -> Vector {

@@ -2,8 +2,9 @@
 //! 132 multiplies the first and third and adds the second. FMA4 has none: it multiplies the first
 //! two of three sources and adds the third.
 
+use super::float_arithmetic::quick;
 use crate::execution::Execution;
-use crate::float::{self, F32, F64, Format, Quick};
+use crate::float::{self, F32, F64, Format, Native, Quick};
 use crate::operation::Operation::{Select, Ternary};
 use crate::operation::rows;
 use crate::vector::{Vector, build};
@@ -178,41 +179,30 @@ fn lane<F: Format>(e: &mut Execution, signs: Signs, [x, y, z]: [&Vector; 3], i: 
 }
 
 #[inline]
-fn packed<F: Quick>(e: &mut Execution, signs: Signs, operands: [&Vector; 3]) -> Vector {
-    if e.float.easy {
-        let [x, y, z] = operands;
-        let mut same = true;
-        let result = build(e.bytes, |i| {
-            let (product, addend) = signs.in_lane(i);
-            let (value, is_it) = F::mul_add(x.lane(i), y.lane(i), z.lane(i), product, addend);
-            same &= is_it;
-            value
-        });
-        if same {
-            return result;
-        }
-    }
-    build(e.bytes, |i| lane::<F>(e, signs, operands, i))
+fn packed<F: Native>(e: &mut Execution, signs: Signs, operands: [&Vector; 3]) -> Vector {
+    quick::<F>(e, |i| quick_lane::<F>(signs, operands, i))
+        .unwrap_or_else(|| build(e.bytes, |i| lane::<F>(e, signs, operands, i)))
 }
 
 #[inline]
-fn scalar<F: Quick>(
+fn quick_lane<F: Native>(signs: Signs, operands: [&Vector; 3], i: usize) -> Quick<F::Bits> {
+    let (product, addend) = signs.in_lane(i);
+    let [x, y, z] = operands.map(|v| v.lane(i));
+    F::mul_add(x, y, z, product, addend)
+}
+
+#[inline]
+fn scalar<F: Native>(
     e: &mut Execution,
     signs: Signs,
     rest: &Vector,
     operands: [&Vector; 3],
 ) -> Vector {
+    let value = match e.float.take(quick_lane::<F>(signs, operands, 0)) {
+        Some(value) => value,
+        None => lane::<F>(e, signs, operands, 0),
+    };
     let mut result = rest.truncated(16);
-    let (product, addend) = signs.in_lane(0);
-    let [x, y, z] = operands.map(|v| v.lane(0));
-    let (value, is_it) = F::mul_add(x, y, z, product, addend);
-    result.set_lane(
-        0,
-        if e.float.easy && is_it {
-            value
-        } else {
-            lane::<F>(e, signs, operands, 0)
-        },
-    );
+    result.set_lane(0, value);
     result
 }

@@ -1,5 +1,6 @@
 //! What MXCSR asks for, and what was raised.
 
+use super::quick::Quick;
 use crate::fault::exception;
 
 /// Rounding modes in the encoding of MXCSR.RC and of immediates (Intel SDM vol. 1, table 4-8).
@@ -29,8 +30,10 @@ pub(crate) struct Environment {
     pub rounding: Rounding,
     pub denormals_are_zeros: bool,
     pub flush_to_zero: bool,
-    /// An inexact result is nothing new, and is rounded to nearest: see [`super::quick`].
+    /// Rounds to nearest, and an inexact result is no trap: see [`super::quick`].
     pub easy: bool,
+    /// The flag of precision is set already.
+    pub knows_inexact: bool,
     masked: u32,
     raised: u32,
     /// Raised by steps that are finished.
@@ -47,9 +50,8 @@ impl Environment {
             rounding: Rounding::from_bits(mxcsr >> 13),
             denormals_are_zeros: mxcsr & 1 << 6 != 0,
             flush_to_zero: mxcsr & 1 << 15 != 0,
-            easy: mxcsr & 0x6000 == 0
-                && mxcsr & exception::PRECISION != 0
-                && mxcsr >> 7 & exception::PRECISION != 0,
+            easy: mxcsr & 0x6000 == 0 && mxcsr >> 7 & exception::PRECISION != 0,
+            knows_inexact: mxcsr & exception::PRECISION != 0,
             masked: mxcsr >> 7 & 0x3f,
             raised: 0,
             settled: 0,
@@ -58,6 +60,18 @@ impl Environment {
 
     pub(crate) fn raise(&mut self, exceptions: u32) {
         self.raised |= exceptions;
+    }
+
+    /// The value of a quick result if it stands; its exception is then raised.
+    #[inline]
+    pub(crate) fn take<T>(&mut self, quick: Quick<T>) -> Option<T> {
+        if !self.easy || !quick.is_it || !(quick.is_known || self.knows_inexact) {
+            return None;
+        }
+        if quick.inexact {
+            self.raise(exception::PRECISION);
+        }
+        Some(quick.value)
     }
 
     /// Ends one of several dependent steps of an instruction. False if an unmasked exception ends

@@ -18,7 +18,7 @@ pub(crate) use compare::{Ordering, compare, max, min, predicate};
 pub(crate) use convert::{from_i64, half_to_single, integral, resize, single_to_half, to_integer};
 pub(crate) use environment::{Environment, Rounding};
 pub(crate) use fused::mul_add;
-pub(crate) use quick::Quick;
+pub(crate) use quick::{Native, Quick};
 pub(crate) use reciprocal::{reciprocal, reciprocal_sqrt};
 
 use crate::fault::exception;
