@@ -4,7 +4,7 @@
 
 use super::float_arithmetic::quick;
 use crate::execution::Execution;
-use crate::float::{self, F32, F64, Format, Native, Quick};
+use crate::float::{self, F32, F64, Format, Native};
 use crate::operation::Operation::{Select, Ternary};
 use crate::operation::rows;
 use crate::vector::{Vector, build};
@@ -178,27 +178,44 @@ fn lane<F: Format>(e: &mut Execution, signs: Signs, [x, y, z]: [&Vector; 3], i: 
     ))
 }
 
-#[inline]
 fn packed<F: Native>(e: &mut Execution, signs: Signs, operands: [&Vector; 3]) -> Vector {
-    quick::<F>(e, |i| quick_lane::<F>(signs, operands, i))
+    let [x, y, z] = operands;
+    let [even, odd] = [0, 1].map(|i| signs.in_lane(i));
+    let (x, z) = (
+        &negated::<F>(e, x, even.0, odd.0),
+        &negated::<F>(e, z, even.1, odd.1),
+    );
+    quick::<F>(e, |i| F::mul_add(x.lane(i), y.lane(i), z.lane(i)))
         .unwrap_or_else(|| build(e.bytes, |i| lane::<F>(e, signs, operands, i)))
 }
 
-#[inline]
-fn quick_lane<F: Native>(signs: Signs, operands: [&Vector; 3], i: usize) -> Quick<F::Bits> {
-    let (product, addend) = signs.in_lane(i);
-    let [x, y, z] = operands.map(|v| v.lane(i));
-    F::mul_add(x, y, z, product, addend)
+/// `a` with the other sign in even and in odd lanes.
+fn negated<F: Format>(e: &Execution, a: &Vector, even: bool, odd: bool) -> Vector {
+    if !even && !odd {
+        return *a;
+    }
+    let flip = [even, odd].map(|negate| if negate { F::SIGN } else { 0 });
+    build(e.bytes, |i| {
+        let [even, odd] = flip;
+        let value: u64 = a.lane::<F::Bits>(i).into();
+        F::lane(value ^ if i % 2 == 0 { even } else { odd })
+    })
 }
 
-#[inline]
 fn scalar<F: Native>(
     e: &mut Execution,
     signs: Signs,
     rest: &Vector,
     operands: [&Vector; 3],
 ) -> Vector {
-    let value = match e.float.take(quick_lane::<F>(signs, operands, 0)) {
+    let [x, y, z] = operands;
+    let (product, addend) = signs.in_lane(0);
+    let quick = F::mul_add(
+        negated::<F>(e, x, product, product).lane(0),
+        y.lane(0),
+        negated::<F>(e, z, addend, addend).lane(0),
+    );
+    let value = match e.float.take(quick) {
         Some(value) => value,
         None => lane::<F>(e, signs, operands, 0),
     };
