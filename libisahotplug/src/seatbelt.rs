@@ -17,13 +17,23 @@
 //! trapped; with 0 each traps by itself.
 //!
 //! # Limits
-//! A program that makes the system calls itself, past libc, is not followed: if it installs a
-//! SIGILL handler that way (Go does), nothing is emulated any more. Nor is a mask in a
-//! `ucontext_t` that it makes up. Nor is a thread that it makes without libc, if that has no
-//! thread-local storage of its own: there instructions on YMM registers are refused where the CPU
-//! has no such registers. A lost instruction within a restartable sequence (rseq(2)) aborts it each
-//! time, for ever. `SA_RESTART` and a missing `SA_ONSTACK` have no effect on the
-//! three signals.
+//! - A program that makes the system calls itself, past libc, is not followed: if it installs a
+//!   SIGILL handler that way (Go does), nothing is emulated any more. Nor is a mask in a `ucontext_t`
+//!   that it makes up (`setcontext`), nor where libc blocks all signals or resets handlers by itself
+//!   and then computes: threads of `timer_create` and `getaddrinfo_a`, and `posix_spawnp` while it
+//!   searches the path in the child. `sigtimedwait` and `signalfd` never see the three.
+//! - A thread made without libc must have thread-local storage of its own. One without is refused
+//!   where the CPU has no YMM registers; one that shares its creator's would share the upper halves.
+//! - The handler needs some 9 KiB of stack where the thread has no alternate signal stack: a
+//!   coroutine on a smaller one is overrun, as by any signal handler. What a program keeps below its
+//!   stack pointer and red zone is lost, as in any signal.
+//! - A sandbox (seccomp) must allow what the handler calls: `rt_sigreturn`, `arch_prctl`,
+//!   `clock_gettime`; `sigaltstack` for small alternate stacks, `getcpu` and `getrandom` for the
+//!   instructions that need them.
+//! - `SA_RESTART` and a missing `SA_ONSTACK` have no effect on the three signals, and that they are
+//!   ignored is not inherited by other programs. Hundreds of different handlers or masks are
+//!   remembered, not more.
+//! - Code that is protected by breakpoints in debug registers runs past them within a burst.
 
 use core::ffi::{CStr, c_char, c_int};
 use std::io;

@@ -1,9 +1,9 @@
 //! The #UD handler: finishes the instruction, then lets it be known.
 //!
 //! Everything reachable from [`on_sigill`] keeps the rules of a trap handler:
-//! no allocation, no lock, no libc function that is an IFUNC, no thread-local
-//! storage, no panic. What it learnt it leaves in [`TRAPS`] and rings the
-//! runtime's eventfd.
+//! no allocation, no lock that other code could hold, no libc function that is an
+//! IFUNC, no call of `__tls_get_addr`, no panic. What it learnt it leaves in
+//! [`TRAPS`] and rings the runtime's eventfd.
 
 mod access;
 mod action;
@@ -195,6 +195,8 @@ pub(crate) fn install_seatbelt() -> io::Result<()> {
             shadow::take_into_use();
         }
         handlers::activate();
+        // Whoever started the program may have blocked them.
+        sys::unblock(action::MASK);
     })
 }
 
@@ -216,19 +218,8 @@ fn install_once(prepare: impl FnOnce()) -> io::Result<()> {
     prepare();
     // SIGILL last: an emulated access may fault at once.
     for signal in action::SIGNALS.into_iter().rev() {
-        // Asynchronous signals wait until the instruction is finished; the
-        // synchronous ones must come through.
-        let mask = [
-            libc::SIGSEGV,
-            libc::SIGBUS,
-            libc::SIGFPE,
-            libc::SIGTRAP,
-            libc::SIGSYS,
-        ]
-        .into_iter()
-        .fold(!0, |mask, signal| mask & !bit(signal));
         let flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        let action = KernelAction::new(handler(signal), flags.cast_unsigned().into(), mask);
+        let action = KernelAction::new(handler(signal), flags.cast_unsigned().into(), MASK);
         if !sys::set_action(signal, &action) {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
@@ -254,9 +245,19 @@ fn is_ours(address: usize) -> bool {
 }
 
 /// `signal` in the kernel's `sigset_t`.
-fn bit(signal: i32) -> u64 {
+const fn bit(signal: i32) -> u64 {
     1 << (signal.unsigned_abs() - 1)
 }
+
+/// What the handlers block: signals wait until the work is done. Only the handler's own accesses
+/// may fault, and its system calls be caught by a sandbox.
+const MASK: u64 = !(bit(libc::SIGSEGV) | bit(libc::SIGBUS) | bit(libc::SIGSYS));
+
+/// The signals of the handler's own accesses.
+const FAULTS: u64 = bit(libc::SIGSEGV) | bit(libc::SIGBUS);
+
+/// Alignment check, in RFLAGS.
+const AC: i64 = 1 << 18;
 
 /// What the handler works on.
 struct Trap<'a> {
@@ -269,6 +270,11 @@ struct Trap<'a> {
 /// SIGILL: emulates the instruction, or passes the signal on. A handler of the program's may leave by
 /// an exception (Ada's do).
 extern "C-unwind" fn on_sigill(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel passes a ucontext to a handler with SA_SIGINFO.
+    let interrupted = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+    if interrupted.uc_mcontext.gregs[frame::index(libc::REG_EFL)] & AC != 0 {
+        frame::clear_alignment_check();
+    }
     // SAFETY: the kernel passes a siginfo to a handler with SA_SIGINFO; that of a
     // SIGILL has an address.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr()) };
@@ -276,9 +282,12 @@ extern "C-unwind" fn on_sigill(signal: i32, info: *mut libc::siginfo_t, context:
         // Somebody sent it; the instruction at RIP has nothing to do with it.
         return pass_on(signal, info, context);
     }
+    let blocked = *mask_of(&mut interrupted.uc_sigmask) & FAULTS;
+    if blocked != 0 {
+        // A fault of our own accesses would kill. (One of the instruction still does: `raise`.)
+        sys::unblock(blocked);
+    }
     let phase = TRAPS.enter();
-    // SAFETY: the kernel passes a ucontext to a handler with SA_SIGINFO.
-    let interrupted = unsafe { &mut *context.cast() };
     let mut trap = Trap {
         context: interrupted,
         address: address.expose_provenance() as u64,
@@ -289,10 +298,18 @@ extern "C-unwind" fn on_sigill(signal: i32, info: *mut libc::siginfo_t, context:
     if stack::is_scarce(trap.context, here) {
         stack::call(work, argument);
     } else {
-        work(argument, 0);
+        work(argument);
     }
     let handled = trap.handled;
     TRAPS.leave(phase);
+    if let Some((thread, _)) = Local::of_thread() {
+        // They come when this handler returns.
+        thread.release(|index, info| {
+            let signal = DEFERRED[index & 1];
+            sys::block(signal);
+            sys::queue_to_self(signal, info);
+        });
+    }
     if !handled {
         TRAPS.passed_on.fetch_add(1, Ordering::Relaxed);
         pass_on(signal, info, context);
@@ -300,12 +317,51 @@ extern "C-unwind" fn on_sigill(signal: i32, info: *mut libc::siginfo_t, context:
 }
 
 /// The handler's work, on whichever stack.
-extern "C-unwind" fn work(argument: *mut c_void, home: u64) {
+extern "C-unwind" fn work(argument: *mut c_void) {
     // SAFETY: `on_sigill` passes its Trap and looks at it when this has
     // returned.
     unsafe {
         let trap = &mut *argument.cast::<Trap<'_>>();
-        trap.handled = finish(trap.context, trap.address, home);
+        trap.handled = finish(trap.context, trap.address);
+    }
+}
+
+/// Where the handler's own frame and stack are, which instructions must not write to.
+///
+/// Where the thread has no alternate signal stack they lie right below what the interrupted function
+/// uses of its stack, and what that calls would lay its own frame over them.
+struct Here {
+    /// A stack pointer of the handler on the stack that the signal was delivered on.
+    bottom: u64,
+    /// The lowest address of that stack, as far as is known.
+    limit: u64,
+    /// The end of the signal frame.
+    top: u64,
+}
+
+impl Here {
+    fn new(bottom: u64, alternate: &libc::stack_t, top: u64) -> Self {
+        let start = alternate.ss_sp.addr() as u64;
+        let is_alternate = bottom.wrapping_sub(start) < alternate.ss_size as u64;
+        Self {
+            bottom,
+            limit: if is_alternate { start } else { 0 },
+            top,
+        }
+    }
+
+    /// While one instruction is carried out: what the handler has in use.
+    fn in_a_step(&self) -> Reserved {
+        Reserved::new(None, self.below(stack::OWN as u64), self.top)
+    }
+
+    /// In a burst also what the frame of an access that faults may take.
+    fn in_a_burst(&self, sequence: Option<u64>) -> Reserved {
+        Reserved::new(sequence, self.below(64 * 1024), self.top)
+    }
+
+    fn below(&self, depth: u64) -> u64 {
+        self.bottom.saturating_sub(depth).max(self.limit)
     }
 }
 
@@ -314,32 +370,30 @@ extern "C-unwind" fn work(argument: *mut c_void, home: u64) {
 ///
 /// # Safety
 /// `context` must be the context of the running signal handler.
-unsafe fn finish(context: &mut libc::ucontext_t, trapped: u64, home: u64) -> bool {
+unsafe fn finish(context: &mut libc::ucontext_t, trapped: u64) -> bool {
+    let (bottom, stack) = (&raw const *context, context.uc_stack);
     // SAFETY: passed on from the caller.
     let Some(mut frame) = (unsafe { Frame::new(context) }) else {
         return false;
     };
     frame.restore_pkru();
     frame::reset_mxcsr();
+    let here = Here::new(bottom.addr() as u64, &stack, frame.end());
     if frame.rip() != trapped {
         // The signal has aborted a restartable sequence; RIP is where that begins anew.
-        return OwnMemory::new(home).is_ours(trapped);
+        return OwnMemory::new(here.in_a_step()).is_ours(trapped);
     }
     pages::learn(trapped);
-    let (thread, pointer) = Local::of_thread(home).unzip();
+    let (thread, pointer) = Local::of_thread().unzip();
     let mut state = State::default();
     frame.load(&mut state, thread);
     let sequence = pointer.and_then(rseq::area);
-    let in_sequence = sequence.is_some_and(|area| rseq::is_begun(area, home));
-    let bottom = match home {
-        0 => (&raw const sequence).addr() as u64,
-        home => home,
-    };
+    let in_sequence = sequence.is_some_and(rseq::is_begun);
     let mut work = Work {
         state: &mut state,
-        memory: OwnMemory::new(home),
+        memory: OwnMemory::new(here.in_a_step()),
         pointer,
-        reserved: Reserved::new(sequence, bottom, frame.end()),
+        reserved: here.in_a_burst(sequence),
         absent: FeatureSet::from_words(page::available().words().map(|word| !word)),
         cache: burst::Claimed::new(thread).filter(|_| !in_sequence),
     };
@@ -348,7 +402,9 @@ unsafe fn finish(context: &mut libc::ucontext_t, trapped: u64, home: u64) -> boo
         frame.store(&state, thread);
         return true;
     }
-    match work.step(&frame) {
+    let result = work.step(&frame);
+    let said = work.memory.said();
+    match result {
         Ok(()) => {
             work.go_on();
             frame.store(&state, thread);
@@ -357,17 +413,19 @@ unsafe fn finish(context: &mut libc::ucontext_t, trapped: u64, home: u64) -> boo
             }
         }
         Err(Fault::Unknown) => return false,
+        // The handler itself lies where the instruction stores.
+        Err(Fault::Memory(fault)) if fault.kind == FaultKind::Reserved => return false,
         Err(Fault::Memory(fault)) => {
             // A gather keeps what it has completed.
             frame.store(&state, thread);
-            let (signal, code) = match fault.kind {
-                FaultKind::Bus => (libc::SIGBUS, BUS_ADRERR),
-                FaultKind::Unmapped => (libc::SIGSEGV, access::SEGV_MAPERR),
-                FaultKind::Forbidden => (libc::SIGSEGV, access::SEGV_ACCERR),
-                _ => (libc::SIGSEGV, SI_KERNEL),
+            let by_kernel = |signal| (signal, SI_KERNEL, 0, 0);
+            let (signal, code, address, key) = match (fault.kind, said) {
+                (FaultKind::NonCanonicalStack, _) => by_kernel(libc::SIGBUS),
+                (FaultKind::Unmapped, _) => (libc::SIGSEGV, access::SEGV_MAPERR, fault.address, 0),
+                (FaultKind::NonCanonical, _) | (_, None) => by_kernel(libc::SIGSEGV),
+                (_, Some(said)) => (said.signal, said.code, said.address, said.key),
             };
-            let at = if code == SI_KERNEL { 0 } else { fault.address };
-            raise(context, signal, code, at);
+            raise_with_key(context, signal, code, address, key);
         }
         Err(Fault::Alignment { .. } | Fault::Protection) => {
             raise(context, libc::SIGSEGV, SI_KERNEL, 0);
@@ -465,7 +523,6 @@ impl Work<'_> {
 static SHADOW_STACK: AtomicBool = AtomicBool::new(false);
 
 const SI_KERNEL: i32 = 0x80;
-const BUS_ADRERR: i32 = 2;
 const FPE_INTDIV: i32 = 1;
 
 /// `si_code` of SIGFPE, chosen as the kernel does
@@ -490,22 +547,31 @@ fn floating_point_code(unmasked: u32) -> i32 {
 }
 
 /// Queues a signal to this thread as the CPU's exception would have raised it.
-/// It comes when the handler returns, at the instruction. A thread that blocks
-/// the signal dies of it, as it would of the CPU's own exception
+/// It comes when the handler returns, at the instruction. A thread that blocks or
+/// ignores the signal dies of it, as it would of the CPU's own exception
 /// (kernel/signal.c, `force_sig_info_to_task`).
 fn raise(context: &mut libc::ucontext_t, signal: i32, code: i32, address: u64) {
+    raise_with_key(context, signal, code, address, 0);
+}
+
+/// As [`raise`], with `si_pkey`.
+fn raise_with_key(context: &mut libc::ucontext_t, signal: i32, code: i32, address: u64, key: u32) {
     let mask = mask_of(&mut context.uc_sigmask);
-    if *mask & bit(signal) != 0 {
+    let ignored = action::wanted(signal)
+        .or_else(|| sys::action(signal))
+        .is_some_and(|action| action.handler == libc::SIG_IGN);
+    if *mask & bit(signal) != 0 || ignored {
         sys::set_default(signal);
         *mask &= !bit(signal);
     }
     let mut info = [0u32; size_of::<libc::siginfo_t>() / 4];
-    // si_signo, si_errno, si_code, padding, si_addr
+    // si_signo, si_errno, si_code, padding, si_addr, …, si_pkey
     // (include/uapi/asm-generic/siginfo.h).
     info[0] = signal.cast_unsigned();
     info[2] = code.cast_unsigned();
     info[4] = (address & 0xffff_ffff) as u32;
     info[5] = (address >> 32) as u32;
+    info[8] = key;
     // SAFETY: siginfo_t is plain data of this size; any bytes are one.
     let info = unsafe {
         core::mem::transmute::<[u32; size_of::<libc::siginfo_t>() / 4], libc::siginfo_t>(info)
@@ -546,8 +612,33 @@ extern "C-unwind" fn on_memory_fault(
         let address = (*info).si_addr().expose_provenance() as u64;
         (&mut context.uc_mcontext.gregs, (*info).si_code, address)
     };
+    if is_sent(signal, code) {
+        // SAFETY: as above.
+        let (interrupted, sent) = unsafe { (&mut *context.cast::<libc::ucontext_t>(), &*info) };
+        let works = *mask_of(&mut interrupted.uc_sigmask) & MASK == MASK;
+        // In the middle of the handler's work: later.
+        if works && let Some((thread, _)) = Local::of_thread() {
+            let index = usize::from(signal != DEFERRED[0]);
+            return thread.defer(index, sent);
+        }
+        return pass_on(signal, info, context);
+    }
     let rip = gregs[frame::index(libc::REG_RIP)].cast_unsigned();
-    match access::recover(rip, signal, code, address) {
+    /// The access is forbidden by a protection key.
+    const SEGV_PKUERR: i32 = 4;
+    let key = if signal == libc::SIGSEGV && code == SEGV_PKUERR {
+        // SAFETY: as above; with this code si_pkey is there (include/uapi/asm-generic/siginfo.h).
+        unsafe { *info.cast::<u32>().add(8) }
+    } else {
+        0
+    };
+    let said = access::Said {
+        signal,
+        code,
+        address,
+        key,
+    };
+    match access::recover(rip, said) {
         Some([rip, rax, rdx]) => {
             gregs[frame::index(libc::REG_RIP)] = rip.cast_signed();
             gregs[frame::index(libc::REG_RAX)] = rax.cast_signed();
@@ -557,13 +648,23 @@ extern "C-unwind" fn on_memory_fault(
     }
 }
 
+/// What [`Local::defer`] keeps.
+const DEFERRED: [i32; 2] = [libc::SIGSEGV, libc::SIGBUS];
+
+/// Whether somebody sent the signal; no access of this thread's has caused it.
+fn is_sent(signal: i32, code: i32) -> bool {
+    /// Memory has gone bad, though nobody has touched it yet.
+    const BUS_MCEERR_AO: i32 = 5;
+    code <= 0 || signal == libc::SIGBUS && code == BUS_MCEERR_AO
+}
+
 /// Does what would have happened without us.
 fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
     let wanted = action::wanted(signal).unwrap_or(KernelAction::DEFAULT);
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (was_sent, interrupted) = unsafe {
         (
-            (*info).si_code <= 0,
+            is_sent(signal, (*info).si_code),
             &mut *context.cast::<libc::ucontext_t>(),
         )
     };

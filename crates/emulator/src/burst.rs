@@ -1,6 +1,6 @@
 //! Going on after the instruction that trapped.
 //!
-//! A trap costs a few microseconds, an instruction interpreted some ten nanoseconds. So a handler
+//! A trap costs a few microseconds, an instruction interpreted some twenty nanoseconds. So a handler
 //! that has finished one lost instruction goes on with those that follow, lost or not, as long as
 //! it is likely that another lost one is near. That is a *burst*.
 
@@ -17,11 +17,13 @@ use isa::FeatureSet;
 const ENTRIES: usize = 256;
 /// Places of the table that finds them; a power of two, few of which collide.
 const PLACES: usize = 1024;
+// A position fits into a byte.
+const _: () = assert!(ENTRIES <= 256);
 
 /// Decoded instructions, kept from one burst to the next.
 ///
 /// Each is compared with the bytes of the code before it is used, so a cache may be kept for ever,
-/// and serve one thread after the other. About 60 KiB; [`Cache::new`] is a constant, for a static.
+/// and serve one thread after the other. About 54 KiB; [`Cache::new`] is a constant, for a static.
 pub struct Cache {
     /// What [`Entry::lost`] was decided by.
     absent: FeatureSet,

@@ -6,7 +6,8 @@ use crate::features;
 use crate::operation::{self, Operation};
 use core::mem::ManuallyDrop;
 use iced_x86::{
-    Decoder, DecoderError, DecoderOptions, EncodingKind, Instruction, Mnemonic, OpKind, Register,
+    Code, Decoder, DecoderError, DecoderOptions, EncodingKind, Instruction, Mnemonic, OpKind,
+    Register,
 };
 use isa::FeatureSet;
 
@@ -109,7 +110,7 @@ pub(crate) struct Decoded {
     pub instruction: Instruction,
     pub operation: Operation,
     pub operands: [Operand; MAX_OPERANDS],
-    /// Number of operands that are not immediates; these come first.
+    /// Number of operands of a vector form that are not immediates; these come first.
     pub count: u8,
     /// An operand is in memory.
     pub in_memory: bool,
@@ -369,7 +370,9 @@ fn meaning(instruction: &Instruction) -> Operation {
         instruction.code().encoding(),
         EncodingKind::Legacy | EncodingKind::VEX | EncodingKind::XOP | EncodingKind::D3NOW
     );
-    if understood && before_evex && !general::is_left_out(instruction.code()) {
+    // With more prefixes than its own it may be XCHG with R8, which the decoder does not see.
+    let doubtful = instruction.code() == Code::Pause && instruction.len() != 2;
+    if understood && before_evex && !doubtful && !general::is_left_out(instruction.code()) {
         operation::lookup(instruction.mnemonic())
     } else {
         Operation::Unknown

@@ -47,6 +47,10 @@ pub struct MemoryFault {
 /// linear: segment bases have been added. Implementations used in a signal handler must be
 /// async-signal-safe themselves.
 ///
+/// Where other threads share the memory, an aligned access of 1, 2, 4, 8 or 16 bytes has to be one
+/// access, as it is on CPUs that have AVX (Intel SDM vol. 3A, 9.1.1). MOVDIR64B's 64 bytes, which
+/// the CPU writes in one piece, are an ordinary [`write`](Memory::write) here.
+///
 /// The methods that have a body are for few instructions each and say that the machine does not
 /// offer this; those instructions are then refused as [`Fault::Unknown`](crate::Fault::Unknown).
 pub trait Memory {

@@ -406,12 +406,12 @@ impl Contended {
 
 #[test]
 fn a_locked_instruction_sees_what_other_threads_write() {
-    // lock add qword [rax], 16: the flags, too, are those of the last try.
-    let mut memory = Contended::new(&[0xf0, 0x48, 0x83, 0x00, 0x10], 239);
+    // lock add qword [rax], 1: the flags, too, are those of the last try.
+    let mut memory = Contended::new(&[0xf0, 0x48, 0x83, 0x00, 0x01], 15);
     let mut s = state();
     step(&mut memory, &mut s).expect("completes");
-    assert_eq!((memory.value(), memory.writes), (255, 0));
-    assert_eq!(s.rflags & flag::STATUS, flag::PF);
+    assert_eq!((memory.value(), memory.writes), (16, 0));
+    assert_eq!(s.rflags & flag::STATUS, flag::AF);
 
     // lock adc qword [rax], 0: the carry is that of the start each time.
     let mut memory = Contended::new(&[0xf0, 0x48, 0x83, 0x10, 0x00], 5);

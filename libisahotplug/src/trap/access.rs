@@ -5,9 +5,9 @@
 //! SIGBUS handler recognises the address, lets the access return an error, and
 //! the emulator reports the fault as the CPU would have.
 //!
-//! Aligned accesses of up to eight bytes are single instructions, so that they
-//! are as atomic towards other threads as the CPU's own (Intel SDM vol. 3A,
-//! 9.1.1), and the halves of a vector are such accesses.
+//! Aligned accesses of up to sixteen bytes are single instructions, so that they
+//! are as atomic towards other threads as the CPU's own: Intel SDM vol. 3A, 9.1.1,
+//! for those of sixteen on CPUs that have AVX.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -15,6 +15,7 @@
 )]
 
 use core::arch::x86_64::{__m128, _mm_cvtss_f32, _mm_rcp_ss, _mm_rsqrt_ss, _mm_set_ss};
+use core::cell::Cell;
 
 use emulator::{Access, FaultKind, Memory, MemoryFault};
 
@@ -22,19 +23,14 @@ use super::{pages, rseq, sys};
 
 core::arch::global_asm!(
     ".pushsection .text.isahp_access,\"ax\",@progbits",
-    // Each takes `home` last: where the stack pointer has to be meanwhile, or 0.
     // RAX is 0 if all went well; the signal handler makes it something else.
-    ".macro isahp_access name, home",
+    ".macro isahp_access name",
     ".globl \\name",
     ".hidden \\name",
     ".type \\name, @function",
     "\\name:",
-    "    mov r8, rsp",
-    "    test \\home, \\home",
-    "    cmovnz rsp, \\home",
     ".endm",
     ".macro isahp_done",
-    "    mov rsp, r8",
     "    xor eax, eax",
     "    ret",
     ".endm",
@@ -46,68 +42,62 @@ core::arch::global_asm!(
     ".endm",
     //
     "isahp_label isahp_access_begin",
-    // Outcome f(const void *from, uint64_t home): the value, zero-extended.
-    "isahp_access isahp_load1, rsi",
+    // Outcome f(const void *from): the value, zero-extended.
+    "isahp_access isahp_load1",
     "    movzx edx, byte ptr [rdi]",
     "    isahp_done",
-    "isahp_access isahp_load2, rsi",
+    "isahp_access isahp_load2",
     "    movzx edx, word ptr [rdi]",
     "    isahp_done",
-    "isahp_access isahp_load4, rsi",
+    "isahp_access isahp_load4",
     "    mov edx, [rdi]",
     "    isahp_done",
-    "isahp_access isahp_load8, rsi",
+    "isahp_access isahp_load8",
     "    mov rdx, [rdi]",
     "    isahp_done",
-    // Outcome f(void *to, const void *from, uint64_t home)
-    "isahp_access isahp_load16, rdx",
-    "    movq xmm0, qword ptr [rsi]",
-    "    movhps xmm0, qword ptr [rsi + 8]",
+    // Outcome f(void *to, const void *from)
+    "isahp_access isahp_load16",
+    "    movups xmm0, [rsi]",
     "    movups [rdi], xmm0",
     "    isahp_done",
-    "isahp_access isahp_load32, rdx",
-    "    movq xmm0, qword ptr [rsi]",
-    "    movhps xmm0, qword ptr [rsi + 8]",
-    "    movq xmm1, qword ptr [rsi + 16]",
-    "    movhps xmm1, qword ptr [rsi + 24]",
+    "isahp_access isahp_load32",
+    "    movups xmm0, [rsi]",
+    "    movups xmm1, [rsi + 16]",
     "    movups [rdi], xmm0",
     "    movups [rdi + 16], xmm1",
     "    isahp_done",
-    // Outcome f(void *to, uint64_t value, uint64_t home)
-    "isahp_access isahp_store1, rdx",
+    // Outcome f(void *to, uint64_t value)
+    "isahp_access isahp_store1",
     "    mov [rdi], sil",
     "    isahp_done",
-    "isahp_access isahp_store2, rdx",
+    "isahp_access isahp_store2",
     "    mov [rdi], si",
     "    isahp_done",
-    "isahp_access isahp_store4, rdx",
+    "isahp_access isahp_store4",
     "    mov [rdi], esi",
     "    isahp_done",
-    "isahp_access isahp_store8, rdx",
+    "isahp_access isahp_store8",
     "    mov [rdi], rsi",
     "    isahp_done",
-    // Outcome f(void *to, const void *from, uint64_t home)
-    "isahp_access isahp_store16, rdx",
+    // Outcome f(void *to, const void *from)
+    "isahp_access isahp_store16",
     "    movups xmm0, [rsi]",
-    "    movlps qword ptr [rdi], xmm0",
-    "    movhps qword ptr [rdi + 8], xmm0",
+    "    movups [rdi], xmm0",
     "    isahp_done",
-    "isahp_access isahp_store32, rdx",
+    "isahp_access isahp_store32",
     "    movups xmm0, [rsi]",
     "    movups xmm1, [rsi + 16]",
-    "    movlps qword ptr [rdi], xmm0",
-    "    movhps qword ptr [rdi + 8], xmm0",
-    "    movlps qword ptr [rdi + 16], xmm1",
-    "    movhps qword ptr [rdi + 24], xmm1",
+    "    movups [rdi], xmm0",
+    "    movups [rdi + 16], xmm1",
     "    isahp_done",
-    // Outcome f(void *at, uint64_t home): whether the byte can be written, without changing
+    // Outcome f(void *at): whether the byte can be written, without changing
     // it, whatever another thread does to it.
-    "isahp_access isahp_touch, rsi",
+    "isahp_access isahp_touch",
     "    lock or byte ptr [rdi], 0",
     "    isahp_done",
-    // Outcome f(void *at, uint64_t expected, uint64_t new, uint64_t home): what was there.
+    // Outcome f(void *at, uint64_t expected, uint64_t new): what was there.
     ".macro isahp_exchange name, new",
-    "isahp_access \\name, rcx",
+    "isahp_access \\name",
     "    mov rax, rsi",
     "    lock cmpxchg [rdi], \\new",
     "    mov rdx, rax",
@@ -117,36 +107,35 @@ core::arch::global_asm!(
     "isahp_exchange isahp_exchange2, dx",
     "isahp_exchange isahp_exchange4, edx",
     "isahp_exchange isahp_exchange8, rdx",
-    // Outcome f(const void *line, uint64_t home)
-    "isahp_access isahp_flush, rsi",
+    // Outcome f(const void *line)
+    "isahp_access isahp_flush",
     "    clflush byte ptr [rdi]",
     "    isahp_done",
-    // Outcome f(uint64_t home): the time-stamp counter, unless the program may not read it
+    // Outcome f(void): the time-stamp counter, unless the program may not read it
     // (prctl(2), PR_SET_TSC).
-    "isahp_access isahp_time_stamp, rdi",
+    "isahp_access isahp_time_stamp",
     "    lfence",
     "    rdtsc",
     "    shl rdx, 32",
     "    or rdx, rax",
     "    isahp_done",
-    // Outcome f(uint64_t home): the word that FS points to.
-    "isahp_access isahp_thread_pointer, rdi",
+    // Outcome f(void): the word that FS points to.
+    "isahp_access isahp_thread_pointer",
     "    mov rdx, qword ptr fs:[0]",
     "    isahp_done",
     "isahp_label isahp_access_end",
     "    ud2",
     // Where a faulting access goes on; RAX and RDX are set.
     "isahp_label isahp_access_failed",
-    "    mov rsp, r8",
     "    ret",
     ".popsection",
     //
     // In a section of its own, for it is not of the baseline.
     ".pushsection isahotplug_cx16,\"ax\",@progbits",
-    // Outcome f(void *at, uint64_t values[4], uint64_t home): the values are those expected and
+    // Outcome f(void *at, uint64_t values[4]): the values are those expected and
     // those to be stored; the first two become what was there.
     "isahp_label isahp_pair_begin",
-    "isahp_access isahp_pair, rdx",
+    "isahp_access isahp_pair",
     "    mov r9, rbx",
     "    mov rax, [rsi]",
     "    mov rdx, [rsi + 8]",
@@ -161,7 +150,6 @@ core::arch::global_asm!(
     "    ud2",
     "isahp_label isahp_pair_failed",
     "    mov rbx, r9",
-    "    mov rsp, r8",
     "    ret",
     ".purgem isahp_access",
     ".purgem isahp_done",
@@ -174,8 +162,8 @@ core::arch::global_asm!(
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Outcome {
-    /// 0, or 1 + the signal's `si_code` shifted left by 8, + the signal
-    /// shifted left by 32.
+    /// 0, or 1 + the signal's `si_code` shifted left by 8, + its `si_pkey` by 16, + the signal by
+    /// 32.
     failure: u64,
     /// The value, if there is one; on failure `si_addr` of the signal.
     value: u64,
@@ -189,32 +177,32 @@ unsafe extern "C" {
     fn isahp_pair_begin();
     fn isahp_pair_end();
     fn isahp_pair_failed();
-    fn isahp_load1(from: u64, home: u64) -> Outcome;
-    fn isahp_load2(from: u64, home: u64) -> Outcome;
-    fn isahp_load4(from: u64, home: u64) -> Outcome;
-    fn isahp_load8(from: u64, home: u64) -> Outcome;
-    fn isahp_load16(to: *mut [u8; 16], from: u64, home: u64) -> Outcome;
-    fn isahp_load32(to: *mut [u8; 32], from: u64, home: u64) -> Outcome;
-    fn isahp_store1(to: u64, value: u64, home: u64) -> Outcome;
-    fn isahp_store2(to: u64, value: u64, home: u64) -> Outcome;
-    fn isahp_store4(to: u64, value: u64, home: u64) -> Outcome;
-    fn isahp_store8(to: u64, value: u64, home: u64) -> Outcome;
-    fn isahp_store16(to: u64, from: *const [u8; 16], home: u64) -> Outcome;
-    fn isahp_store32(to: u64, from: *const [u8; 32], home: u64) -> Outcome;
-    fn isahp_touch(at: u64, home: u64) -> Outcome;
-    fn isahp_exchange1(at: u64, expected: u64, new: u64, home: u64) -> Outcome;
-    fn isahp_exchange2(at: u64, expected: u64, new: u64, home: u64) -> Outcome;
-    fn isahp_exchange4(at: u64, expected: u64, new: u64, home: u64) -> Outcome;
-    fn isahp_exchange8(at: u64, expected: u64, new: u64, home: u64) -> Outcome;
-    fn isahp_flush(line: u64, home: u64) -> Outcome;
-    fn isahp_time_stamp(home: u64) -> Outcome;
-    fn isahp_thread_pointer(home: u64) -> Outcome;
-    fn isahp_pair(at: u64, values: *mut [u64; 4], home: u64) -> Outcome;
+    fn isahp_load1(from: u64) -> Outcome;
+    fn isahp_load2(from: u64) -> Outcome;
+    fn isahp_load4(from: u64) -> Outcome;
+    fn isahp_load8(from: u64) -> Outcome;
+    fn isahp_load16(to: *mut [u8; 16], from: u64) -> Outcome;
+    fn isahp_load32(to: *mut [u8; 32], from: u64) -> Outcome;
+    fn isahp_store1(to: u64, value: u64) -> Outcome;
+    fn isahp_store2(to: u64, value: u64) -> Outcome;
+    fn isahp_store4(to: u64, value: u64) -> Outcome;
+    fn isahp_store8(to: u64, value: u64) -> Outcome;
+    fn isahp_store16(to: u64, from: *const [u8; 16]) -> Outcome;
+    fn isahp_store32(to: u64, from: *const [u8; 32]) -> Outcome;
+    fn isahp_touch(at: u64) -> Outcome;
+    fn isahp_exchange1(at: u64, expected: u64, new: u64) -> Outcome;
+    fn isahp_exchange2(at: u64, expected: u64, new: u64) -> Outcome;
+    fn isahp_exchange4(at: u64, expected: u64, new: u64) -> Outcome;
+    fn isahp_exchange8(at: u64, expected: u64, new: u64) -> Outcome;
+    fn isahp_flush(line: u64) -> Outcome;
+    fn isahp_time_stamp() -> Outcome;
+    fn isahp_thread_pointer() -> Outcome;
+    fn isahp_pair(at: u64, values: *mut [u64; 4]) -> Outcome;
 }
 
 /// Called by the SIGSEGV and SIGBUS handler: if `rip` is one of the accesses,
 /// returns the new RIP, RAX and RDX with which the access fails gracefully.
-pub(super) fn recover(rip: u64, signal: i32, code: i32, address: u64) -> Option<[u64; 3]> {
+pub(super) fn recover(rip: u64, said: Said) -> Option<[u64; 3]> {
     let guarded: [[unsafe extern "C" fn(); 3]; 2] = [
         [isahp_access_begin, isahp_access_end, isahp_access_failed],
         [isahp_pair_begin, isahp_pair_end, isahp_pair_failed],
@@ -223,22 +211,24 @@ pub(super) fn recover(rip: u64, signal: i32, code: i32, address: u64) -> Option<
         .map(|labels| labels.map(|label| label as *const () as u64))
         .into_iter()
         .find(|[begin, end, _]| (*begin..*end).contains(&rip))?;
-    let failure =
-        1 | u64::from(code.cast_unsigned() & 0xff) << 8 | u64::from(signal.unsigned_abs()) << 32;
-    Some([failed, failure, address])
+    let failure = 1
+        | u64::from(said.code.cast_unsigned() & 0xff) << 8
+        | u64::from(said.key & 0xffff) << 16
+        | u64::from(said.signal.unsigned_abs()) << 32;
+    Some([failed, failure, said.address])
 }
 
 /// The word that FS points to, if it points to any.
-pub(super) fn thread_pointer(home: u64) -> Option<u64> {
+pub(super) fn thread_pointer() -> Option<u64> {
     // SAFETY: a fault is recovered.
-    let outcome = unsafe { isahp_thread_pointer(home) };
+    let outcome = unsafe { isahp_thread_pointer() };
     (outcome.failure == 0).then_some(outcome.value)
 }
 
 /// The word at `address`, if it can be read.
-pub(super) fn load(address: u64, home: u64) -> Option<u64> {
+pub(super) fn load(address: u64) -> Option<u64> {
     // SAFETY: a fault is recovered.
-    let outcome = unsafe { isahp_load8(address, home) };
+    let outcome = unsafe { isahp_load8(address) };
     (outcome.failure == 0).then_some(outcome.value)
 }
 
@@ -248,48 +238,48 @@ pub(super) fn load(address: u64, home: u64) -> Option<u64> {
 /// library's and both signals are unblocked.
 #[derive(Debug)]
 pub(super) struct OwnMemory {
-    /// Where the stack pointer has to be while an access may fault; 0: where it
-    /// is.
-    pub(super) home: u64,
     /// The CPU can be trusted to have CMPXCHG16B.
     has_cx16: bool,
-    /// What a burst must leave alone; for a single step nowhere.
+    /// Where nothing may be written now.
     reserved: Reserved,
+    /// Where nothing may be written by a single step.
+    in_a_step: Reserved,
+    /// The signal of the last access that failed.
+    said: Cell<Option<Said>>,
     /// The code at RIP, which is asked for more than once.
     code: Option<Code>,
     in_burst: bool,
 }
 
-/// Memory that a burst must leave to the CPU.
+/// A signal as the kernel gave it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said {
+    pub(super) signal: i32,
+    /// `si_code`
+    pub(super) code: i32,
+    /// `si_addr`
+    pub(super) address: u64,
+    /// `si_pkey`, with `SEGV_PKUERR`.
+    pub(super) key: u32,
+}
+
+/// Memory that must be left to the CPU.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reserved {
     /// The area for restartable sequences.
     rseq: u64,
-    /// The signal frame and the stack of this handler below it. Where the thread has no alternate
-    /// signal stack they lie right below what the interrupted function uses of its stack, and what
-    /// that calls would lay its own frame over them.
+    /// The signal frame and the stack of this handler below it.
     stack: u64,
     stack_length: u64,
 }
 
 impl Reserved {
-    const NOTHING: Self = Self {
-        rseq: OwnMemory::NOWHERE,
-        stack: OwnMemory::NOWHERE,
-        stack_length: 0,
-    };
-
-    /// More than the handler needs below its frame, the frame of an access that faults included.
-    const DEPTH: u64 = 64 * 1024;
-
-    /// `rseq`: the area, if there is one. `bottom`: a stack pointer of the handler on the stack
-    /// that the signal was delivered on. `top`: the end of the signal frame.
+    /// `rseq`: the area, if there is one. `bottom` and `top`: the stack that the handler uses.
     pub(super) fn new(rseq: Option<u64>, bottom: u64, top: u64) -> Self {
-        let stack = bottom.saturating_sub(Self::DEPTH);
         Self {
             rseq: rseq.unwrap_or(OwnMemory::NOWHERE),
-            stack,
-            stack_length: top.wrapping_sub(stack),
+            stack: bottom,
+            stack_length: top.wrapping_sub(bottom),
         }
     }
 
@@ -316,11 +306,13 @@ impl OwnMemory {
     /// An address that is none.
     pub(super) const NOWHERE: u64 = 1 << 63;
 
-    pub(super) fn new(home: u64) -> Self {
+    /// `in_a_step`: what must not be written even by the one instruction that trapped.
+    pub(super) fn new(in_a_step: Reserved) -> Self {
         Self {
-            home,
             has_cx16: false,
-            reserved: Reserved::NOTHING,
+            in_a_step,
+            said: Cell::new(None),
+            reserved: in_a_step,
             in_burst: false,
             code: None,
         }
@@ -336,7 +328,7 @@ impl OwnMemory {
 
     /// Before a single step: the code at `rip`.
     pub(super) fn begin_step(&mut self, rip: u64) -> &[u8] {
-        self.reserved = Reserved::NOTHING;
+        self.reserved = self.in_a_step;
         self.in_burst = false;
         let mut bytes = [0; 15];
         let length = self.fetch(rip, &mut bytes);
@@ -363,26 +355,36 @@ impl OwnMemory {
         Ok(())
     }
 
+    /// The signal of the last access that failed.
+    pub(super) fn said(&self) -> Option<Said> {
+        self.said.get()
+    }
+
     /// The value of a successful access.
     #[inline]
-    fn check(outcome: Outcome, at: u64, access: Access) -> Result<u64, MemoryFault> {
+    fn check(&self, outcome: Outcome, at: u64, access: Access) -> Result<u64, MemoryFault> {
         if outcome.failure == 0 {
             Ok(outcome.value)
         } else {
-            Err(Self::fault(outcome, at, access))
+            Err(self.fault(outcome, at, access))
         }
     }
 
     #[cold]
-    fn fault(outcome: Outcome, at: u64, access: Access) -> MemoryFault {
-        let code = i32::from((outcome.failure >> 8).to_le_bytes()[0]);
-        let signal = (outcome.failure >> 32 & 0xff) as i32;
-        let (kind, address) = match (signal, code) {
-            (libc::SIGBUS, _) => (FaultKind::Bus, outcome.value),
-            (_, SEGV_MAPERR) => (FaultKind::Unmapped, outcome.value),
-            (_, SEGV_ACCERR) => (FaultKind::Forbidden, outcome.value),
-            // SI_KERNEL: #GP, the address was not canonical.
-            _ => (FaultKind::NonCanonical, at),
+    fn fault(&self, outcome: Outcome, at: u64, access: Access) -> MemoryFault {
+        let said = Said {
+            signal: (outcome.failure >> 32 & 0xff) as i32,
+            code: i32::from((outcome.failure >> 8).to_le_bytes()[0]),
+            address: outcome.value,
+            key: (outcome.failure >> 16 & 0xffff) as u32,
+        };
+        self.said.set(Some(said));
+        let (kind, address) = match (said.signal, said.code) {
+            (libc::SIGBUS, _) => (FaultKind::Bus, said.address),
+            (_, SEGV_MAPERR) => (FaultKind::Unmapped, said.address),
+            // #GP, the address was not canonical.
+            (_, super::SI_KERNEL) => (FaultKind::NonCanonical, at),
+            _ => (FaultKind::Forbidden, said.address),
         };
         MemoryFault {
             address,
@@ -397,13 +399,13 @@ impl OwnMemory {
         // SAFETY: the address may be anything, a fault there is recovered.
         let outcome = unsafe {
             match size {
-                1 => isahp_load1(at, self.home),
-                2 => isahp_load2(at, self.home),
-                4 => isahp_load4(at, self.home),
-                _ => isahp_load8(at, self.home),
+                1 => isahp_load1(at),
+                2 => isahp_load2(at),
+                4 => isahp_load4(at),
+                _ => isahp_load8(at),
             }
         };
-        Self::check(outcome, at, Access::Read)
+        self.check(outcome, at, Access::Read)
     }
 
     /// One store of `size` bytes: 1, 2, 4, or 8 for any other.
@@ -412,13 +414,13 @@ impl OwnMemory {
         // SAFETY: as in `load`; what is there is the interrupted program's to change.
         let outcome = unsafe {
             match size {
-                1 => isahp_store1(at, value, self.home),
-                2 => isahp_store2(at, value, self.home),
-                4 => isahp_store4(at, value, self.home),
-                _ => isahp_store8(at, value, self.home),
+                1 => isahp_store1(at, value),
+                2 => isahp_store2(at, value),
+                4 => isahp_store4(at, value),
+                _ => isahp_store8(at, value),
             }
         };
-        Self::check(outcome, at, Access::Write).map(drop)
+        self.check(outcome, at, Access::Write).map(drop)
     }
 
     /// Reads in steps as large as the rest allows.
@@ -467,10 +469,8 @@ fn step(left: usize) -> usize {
     }
 }
 
-/// `si_code` values of SIGSEGV (include/uapi/asm-generic/siginfo.h).
+/// `si_code` of SIGSEGV: nothing is mapped there (include/uapi/asm-generic/siginfo.h).
 pub(super) const SEGV_MAPERR: i32 = 1;
-/// See [`SEGV_MAPERR`].
-pub(super) const SEGV_ACCERR: i32 = 2;
 
 const PAGE: u64 = 4096;
 
@@ -484,12 +484,12 @@ impl Memory for OwnMemory {
     fn read(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryFault> {
         if let Ok(buffer) = <&mut [u8; 32]>::try_from(&mut *buffer) {
             // SAFETY: the buffer is alive; the address may be anything.
-            let outcome = unsafe { isahp_load32(buffer, address, self.home) };
-            Self::check(outcome, address, Access::Read).map(drop)
+            let outcome = unsafe { isahp_load32(buffer, address) };
+            self.check(outcome, address, Access::Read).map(drop)
         } else if let Ok(buffer) = <&mut [u8; 16]>::try_from(&mut *buffer) {
             // SAFETY: as above.
-            let outcome = unsafe { isahp_load16(buffer, address, self.home) };
-            Self::check(outcome, address, Access::Read).map(drop)
+            let outcome = unsafe { isahp_load16(buffer, address) };
+            self.check(outcome, address, Access::Read).map(drop)
         } else if let Ok(buffer) = <&mut [u8; 8]>::try_from(&mut *buffer) {
             *buffer = self.load(address, 8)?.to_le_bytes();
             Ok(())
@@ -511,12 +511,12 @@ impl Memory for OwnMemory {
         }
         if let Ok(bytes) = <&[u8; 32]>::try_from(bytes) {
             // SAFETY: the bytes are alive; the address may be anything.
-            let outcome = unsafe { isahp_store32(address, bytes, self.home) };
-            Self::check(outcome, address, Access::Write).map(drop)
+            let outcome = unsafe { isahp_store32(address, bytes) };
+            self.check(outcome, address, Access::Write).map(drop)
         } else if let Ok(bytes) = <&[u8; 16]>::try_from(bytes) {
             // SAFETY: as above.
-            let outcome = unsafe { isahp_store16(address, bytes, self.home) };
-            Self::check(outcome, address, Access::Write).map(drop)
+            let outcome = unsafe { isahp_store16(address, bytes) };
+            self.check(outcome, address, Access::Write).map(drop)
         } else if let Ok(bytes) = <[u8; 8]>::try_from(bytes) {
             self.store(address, 8, u64::from_le_bytes(bytes))
         } else if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
@@ -533,8 +533,8 @@ impl Memory for OwnMemory {
         while left > 0 {
             // SAFETY: the touched byte may be anything, a fault is recovered;
             // its value does not change.
-            let outcome = unsafe { isahp_touch(at, self.home) };
-            Self::check(outcome, at, Access::Write)?;
+            let outcome = unsafe { isahp_touch(at) };
+            self.check(outcome, at, Access::Write)?;
             let in_page = (PAGE - at % PAGE).min(left);
             at = at.wrapping_add(in_page);
             left -= in_page;
@@ -631,14 +631,14 @@ impl Memory for OwnMemory {
         // interrupted program's to change.
         let outcome = unsafe {
             match size {
-                1 => isahp_exchange1(address, expected, new, self.home),
-                2 => isahp_exchange2(address, expected, new, self.home),
-                4 => isahp_exchange4(address, expected, new, self.home),
-                8 => isahp_exchange8(address, expected, new, self.home),
+                1 => isahp_exchange1(address, expected, new),
+                2 => isahp_exchange2(address, expected, new),
+                4 => isahp_exchange4(address, expected, new),
+                8 => isahp_exchange8(address, expected, new),
                 _ => return Ok(None),
             }
         };
-        let old = Self::check(outcome, address, Access::Write)?;
+        let old = self.check(outcome, address, Access::Write)?;
         let unused = 64 - 8 * size as u32;
         Ok(Some(old << unused >> unused))
     }
@@ -658,22 +658,22 @@ impl Memory for OwnMemory {
         let mut values = [a, b, c, d];
         // SAFETY: the values are alive, and the CPU has the instruction; the address may be
         // anything, a fault there is recovered.
-        let outcome = unsafe { isahp_pair(address, &raw mut values, self.home) };
-        Self::check(outcome, address, Access::Write)?;
+        let outcome = unsafe { isahp_pair(address, &raw mut values) };
+        self.check(outcome, address, Access::Write)?;
         let [low, high, ..] = values;
         Ok(Some(u128::from(high) << 64 | u128::from(low)))
     }
 
     fn flush_line(&mut self, address: u64) -> Result<Option<()>, MemoryFault> {
         // SAFETY: changes nothing; a fault is recovered.
-        let outcome = unsafe { isahp_flush(address, self.home) };
-        Self::check(outcome, address, Access::Read).map(|_| Some(()))
+        let outcome = unsafe { isahp_flush(address) };
+        self.check(outcome, address, Access::Read).map(|_| Some(()))
     }
 
     fn time_stamp(&mut self) -> Option<u64> {
         // SAFETY: only reads the counter; a fault is recovered.
-        let outcome = unsafe { isahp_time_stamp(self.home) };
-        Self::check(outcome, 0, Access::Read).ok()
+        let outcome = unsafe { isahp_time_stamp() };
+        self.check(outcome, 0, Access::Read).ok()
     }
 
     /// As the kernel fills it: the number of the CPU, and above 12 bits that of its node

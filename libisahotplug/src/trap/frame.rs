@@ -76,6 +76,15 @@ pub(super) fn reset_mxcsr() {
     }
 }
 
+/// Clears RFLAGS.AC, which a handler inherits from the interrupted thread: compiled code, the
+/// handler's too, makes unaligned accesses.
+pub(super) fn clear_alignment_check() {
+    // SAFETY: changes one flag that no compiled code depends on.
+    unsafe {
+        core::arch::asm!("pushfq", "and dword ptr [rsp], {}", "popfq", const !(1u32 << 18).cast_signed());
+    }
+}
+
 /// The general registers in the order of their encoding, as indexes into
 /// `uc_mcontext.gregs` (`libc::REG_RAX` and so on).
 const GPRS: [i32; 16] = [

@@ -32,6 +32,8 @@ core::arch::global_asm!(
     ".type isahp_thunks, @function",
     "isahp_thunks:",
     ".rept {count}",
+    // The assembler makes a jump to somewhere near shorter than one to afar.
+    ".p2align 4",
     "2:  endbr64",
     "    lea rax, [rip + 2b]",
     "    jmp 3f",

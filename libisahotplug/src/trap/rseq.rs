@@ -67,7 +67,7 @@ fn of_glibc() -> Option<i64> {
 fn of_tcmalloc() -> Option<i64> {
     // SAFETY: the name is a C string.
     let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_abi".as_ptr()) };
-    let pointer = access::thread_pointer(0)?;
+    let pointer = access::thread_pointer()?;
     let address = address.expose_provenance() as u64;
     (address != 0).then(|| address.wrapping_sub(pointer).cast_signed())
 }
@@ -78,7 +78,7 @@ pub(super) fn area(thread_pointer: u64) -> Option<u64> {
     registered.then(|| thread_pointer.wrapping_add_signed(OFFSET.load(Ordering::Relaxed)))
 }
 
-/// Whether a sequence has been begun. `home` as in [`OwnMemory`](access::OwnMemory).
-pub(super) fn is_begun(area: u64, home: u64) -> bool {
-    access::load(area.wrapping_add(RSEQ_CS), home) != Some(0)
+/// Whether a sequence has been begun.
+pub(super) fn is_begun(area: u64) -> bool {
+    access::load(area.wrapping_add(RSEQ_CS)) != Some(0)
 }

@@ -5,7 +5,7 @@
 //! instructions leave upper halves alone by themselves, and between two emulated instructions
 //! nothing else can see the shadow but a signal handler of the program: a CPU with the registers
 //! gives it fresh ones and takes the old ones back from the frame when it returns. So where the
-//! shadow is in use such handlers run through [`isahp_call_fresh`](call_fresh) (see
+//! shadow is in use such handlers run through [`call_fresh`] (see
 //! [`handlers`](super::handlers)).
 //!
 //! A child of `vfork` shares the storage of the thread that waits for it. No compiler keeps a
@@ -18,64 +18,42 @@ use super::thread::Local;
 
 core::arch::global_asm!(
     ".pushsection .text.isahp_shadow,\"ax\",@progbits",
-    // void isahp_call_fresh(int signal, siginfo_t *info, void *context, handler): calls the handler
-    // with upper halves of zero and restores them afterwards. At isahp_call_fresh_rax the handler
-    // is in RAX. A handler that leaves by longjmp leaves its own upper halves, as on a CPU.
-    ".globl isahp_call_fresh",
-    ".hidden isahp_call_fresh",
-    ".type isahp_call_fresh, @function",
-    "isahp_call_fresh:",
-    "    mov rax, rcx",
+    // As call_fresh_here, with the handler in RAX: where the thunks go.
     ".globl isahp_call_fresh_rax",
     ".hidden isahp_call_fresh_rax",
+    ".type isahp_call_fresh_rax, @function",
     "isahp_call_fresh_rax:",
-    ".cfi_startproc",
-    "    push rbp",
-    ".cfi_def_cfa_offset 16",
-    ".cfi_offset rbp, -16",
-    "    mov rbp, rsp",
-    ".cfi_def_cfa_register rbp",
-    "    push rbx",
-    ".cfi_offset rbx, -24",
-    "    sub rsp, 264",
-    "    mov rbx, qword ptr [rip + isahp_thread@GOTTPOFF]",
-    "    add rbx, qword ptr fs:[0]",
-    "    xorps xmm1, xmm1",
-    ".set isahp_at, 0",
-    ".rept 16",
-    "    movaps xmm0, xmmword ptr [rbx + isahp_at]",
-    "    movaps xmmword ptr [rsp + isahp_at], xmm0",
-    "    movaps xmmword ptr [rbx + isahp_at], xmm1",
-    ".set isahp_at, isahp_at + 16",
-    ".endr",
-    "    xorps xmm0, xmm0",
-    "    call rax",
-    ".set isahp_at, 0",
-    ".rept 16",
-    "    movaps xmm0, xmmword ptr [rsp + isahp_at]",
-    "    movaps xmmword ptr [rbx + isahp_at], xmm0",
-    ".set isahp_at, isahp_at + 16",
-    ".endr",
-    "    mov rbx, qword ptr [rbp - 8]",
-    "    leave",
-    ".cfi_def_cfa rsp, 8",
-    "    ret",
-    ".cfi_endproc",
-    ".size isahp_call_fresh, . - isahp_call_fresh",
+    "    mov rcx, rax",
+    "    jmp {call_fresh}",
+    ".size isahp_call_fresh_rax, . - isahp_call_fresh_rax",
     ".popsection",
+    call_fresh = sym call_fresh_here,
 );
 
 /// A signal handler as the kernel calls it, with `SA_SIGINFO` or without.
 pub(super) type Handler = unsafe extern "C-unwind" fn(i32, *mut libc::siginfo_t, *mut c_void);
 
-// SAFETY: the signature of the assembler above.
-unsafe extern "C-unwind" {
-    fn isahp_call_fresh(
-        signal: i32,
-        info: *mut libc::siginfo_t,
-        context: *mut c_void,
-        handler: Handler,
-    );
+/// Calls a signal handler of the program with upper halves of zero, and puts the old ones back
+/// afterwards. A handler that leaves by longjmp leaves its own, as on a CPU.
+///
+/// # Safety
+/// As to call `handler` with these.
+unsafe extern "C-unwind" fn call_fresh_here(
+    signal: i32,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+    handler: Handler,
+) {
+    // A thread that is not known yet has not come to have anything but zeros there.
+    let old = Local::known().map(|thread| {
+        // SAFETY: of this thread; whoever interrupts leaves it as it was.
+        unsafe { thread.upper.get().replace([[0; 16]; 16]) }
+    });
+    // SAFETY: passed on from the caller.
+    unsafe { handler(signal, info, context) };
+    if let Some(thread) = Local::known() {
+        thread.set_upper_halves(old.unwrap_or([[0; 16]; 16]).into_iter());
+    }
 }
 
 /// Whether the shadow is in use.
@@ -122,7 +100,7 @@ pub(super) unsafe fn call_fresh(
     // SAFETY: passed on from the caller.
     unsafe {
         if is_in_use() {
-            isahp_call_fresh(signal, info, context, handler);
+            call_fresh_here(signal, info, context, handler);
         } else {
             handler(signal, info, context);
         }

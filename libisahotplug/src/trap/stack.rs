@@ -2,18 +2,19 @@
 //!
 //! The handler runs on the alternate signal stack if the thread has one (Go
 //! demands it). Many are small: Rust's standard library gives each thread 8 KiB,
-//! of which the signal frame takes half, and the emulator needs 6 KiB. So where
-//! little is left the work is done on a stack of this pool, and only the
-//! accesses to the program's memory, which may fault, are made with the stack
-//! pointer back on the thread's own signal stack: otherwise the kernel would
-//! take the alternate stack for free and lay the next frame over this one.
+//! of which the signal frame takes half, and the emulator needs 5.3 KiB. So where
+//! little is left the work is done on a stack of this pool. Meanwhile the thread
+//! has no alternate stack at all: the kernel would take it for free, as the stack
+//! pointer is elsewhere, and lay the next signal's frame over ours.
 
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use super::sys;
+
 /// What the emulator and all below it need (5.3 KiB, measured), with room to spare.
-const OWN: usize = 8 * 1024;
+pub(super) const OWN: usize = 8 * 1024;
 /// What a signal frame takes where the kernel does not say: 3.7 KiB with AVX-512.
 const FRAME: usize = 4 * 1024;
 /// Room for the handler, and for the frame of an access that faults.
@@ -45,7 +46,7 @@ static TAKEN: AtomicU64 = AtomicU64::new(!0 << COUNT);
 
 core::arch::global_asm!(
     ".pushsection .text.isahp_stack,\"ax\",@progbits",
-    // void isahp_call_on(void *top, void (*work)(void *argument, uint64_t home), void *argument)
+    // void isahp_call_on(void *top, void (*work)(void *argument), void *argument)
     ".globl isahp_call_on",
     ".hidden isahp_call_on",
     ".type isahp_call_on, @function",
@@ -57,7 +58,6 @@ core::arch::global_asm!(
     "    mov rbp, rsp",
     ".cfi_def_cfa_register rbp",
     "    mov rax, rsi",
-    "    mov rsi, rsp",
     "    mov rsp, rdi",
     "    mov rdi, rdx",
     "    call rax",
@@ -70,7 +70,7 @@ core::arch::global_asm!(
     ".popsection",
 );
 
-type Work = extern "C-unwind" fn(argument: *mut c_void, home: u64);
+type Work = extern "C-unwind" fn(argument: *mut c_void);
 
 // SAFETY: the signature of the assembler above.
 unsafe extern "C-unwind" {
@@ -85,17 +85,33 @@ pub(super) fn is_scarce(context: &libc::ucontext_t, here: u64) -> bool {
     inside < context.uc_stack.ss_size as u64 && inside < ENOUGH.load(Ordering::Relaxed) as u64
 }
 
-/// Runs `work` on a stack of the pool. It gets the stack pointer of the signal
-/// stack, at which accesses that may fault are to be made.
+/// Runs `work` on a stack of the pool.
 pub(super) fn call(work: Work, argument: *mut c_void) {
     let index = claim();
+    let mut task = Task { work, argument };
     // SAFETY: the index is below COUNT and its bit is ours; the top of an array
     // with a size of a multiple of 16 is aligned as a stack must be.
     unsafe {
         let top = POOL.0.get().cast::<u8>().add((index as usize + 1) * SIZE);
-        isahp_call_on(top, work, argument);
+        isahp_call_on(top, on_pool, (&raw mut task).cast());
     }
     TAKEN.fetch_and(!(1 << index), Ordering::Release);
+}
+
+/// What is to be done on a stack of the pool.
+struct Task {
+    work: Work,
+    argument: *mut c_void,
+}
+
+extern "C-unwind" fn on_pool(task: *mut c_void) {
+    // SAFETY: `call` passes a Task, which is alive until this returns.
+    let task = unsafe { &*task.cast::<Task>() };
+    let old = sys::disable_alternate_stack();
+    (task.work)(task.argument);
+    if let Some(old) = old {
+        sys::restore_alternate_stack(&old);
+    }
 }
 
 /// In the child of a fork no other thread has one.
@@ -113,8 +129,8 @@ fn claim() -> u32 {
                 return free;
             }
         } else {
-            // Whoever has one gives it back after one instruction.
-            super::sys::yield_now();
+            // Whoever has one gives it back after a burst.
+            sys::yield_now();
         }
     }
 }

@@ -43,6 +43,48 @@ pub(super) fn yield_now() {
     unsafe { syscall(libc::SYS_sched_yield, 0, 0, 0, 0) };
 }
 
+/// Takes the alternate signal stack away and returns what there was (sigaltstack(2)); `None` if the
+/// kernel refuses. Not while the stack pointer is on it.
+pub(super) fn disable_alternate_stack() -> Option<libc::stack_t> {
+    let none = libc::stack_t {
+        ss_sp: core::ptr::null_mut(),
+        ss_flags: libc::SS_DISABLE,
+        ss_size: 0,
+    };
+    let mut old = none;
+    // SAFETY: sigaltstack(2) reads one local and writes another.
+    let result = unsafe {
+        let (new, old) = (&raw const none, &raw mut old);
+        let (new, old) = (new.expose_provenance(), old.expose_provenance());
+        syscall(libc::SYS_sigaltstack, new as u64, old as u64, 0, 0)
+    };
+    (result == 0).then_some(old)
+}
+
+/// Gives the alternate signal stack back.
+pub(super) fn restore_alternate_stack(stack: &libc::stack_t) {
+    // SAFETY: sigaltstack(2) reads what the reference keeps alive; the stack was the thread's.
+    unsafe {
+        let stack = core::ptr::from_ref(stack).expose_provenance() as u64;
+        syscall(libc::SYS_sigaltstack, stack, 0, 0, 0);
+    }
+}
+
+/// Unblocks signals of the kernel's `sigset_t`.
+pub(super) fn unblock(signals: u64) {
+    // SAFETY: rt_sigprocmask(2) reads 8 bytes from a local.
+    unsafe {
+        let set = (&raw const signals).expose_provenance() as u64;
+        syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_UNBLOCK.unsigned_abs().into(),
+            set,
+            0,
+            8,
+        );
+    }
+}
+
 /// `CLOCK_MONOTONIC` in nanoseconds.
 pub(super) fn monotonic_ns() -> u64 {
     let mut time = libc::timespec {

@@ -43,7 +43,7 @@ unsafe extern "C" {
     safe fn isahp_thread_offset() -> i64;
 }
 
-/// The block. [`shadow`](super::shadow)'s assembler knows that it begins with the upper halves.
+/// The block.
 #[repr(C, align(64))]
 pub(super) struct Local {
     /// The upper halves of YMM0–YMM15, where the CPU has none.
@@ -52,25 +52,52 @@ pub(super) struct Local {
     pointer: AtomicU64,
     /// Place of the cache of decoded instructions that this thread used last.
     cache: AtomicU64,
+    /// Signals that somebody sent while the handler worked, as bits, and what was said with them:
+    /// SIGSEGV and SIGBUS.
+    deferred: AtomicU64,
+    said: UnsafeCell<[Said; 2]>,
 }
+
+/// A `siginfo_t`.
+type Said = [u64; size_of::<libc::siginfo_t>() / 8];
 
 impl Local {
     /// The calling thread's, and the thread pointer. `None` if this is no thread of the C
-    /// library's. `home` as in [`OwnMemory`](access::OwnMemory).
-    pub(super) fn of_thread(home: u64) -> Option<(&'static Self, u64)> {
-        let pointer = access::thread_pointer(home)?;
-        let address = pointer.wrapping_add_signed(isahp_thread_offset());
-        let noted = address.wrapping_add(core::mem::offset_of!(Self, pointer) as u64);
-        let known = access::load(noted, home)? == pointer;
+    /// library's.
+    pub(super) fn of_thread() -> Option<(&'static Self, u64)> {
+        let (address, pointer, known) = Self::find()?;
         if !known && sys::fs_base() != pointer {
             return None;
         }
-        let address = usize::try_from(address).ok()?;
-        // SAFETY: the C library has laid this block below the thread pointer. It lives as long as
-        // the thread, and the reference is used only while its handler runs.
-        let local = unsafe { &*core::ptr::with_exposed_provenance::<Self>(address) };
+        // SAFETY: the C library has laid this block below the thread pointer.
+        let local = unsafe { Self::at(address)? };
         local.pointer.store(pointer, Ordering::Relaxed);
         Some((local, pointer))
+    }
+
+    /// The calling thread's, if the kernel has confirmed its thread pointer before.
+    pub(super) fn known() -> Option<&'static Self> {
+        let (address, _, known) = Self::find()?;
+        // SAFETY: the C library has laid this block below the thread pointer.
+        known.then(|| unsafe { Self::at(address) })?
+    }
+
+    /// Where the block would be, the thread pointer, and whether the block says that the kernel has
+    /// confirmed it.
+    fn find() -> Option<(u64, u64, bool)> {
+        let pointer = access::thread_pointer()?;
+        let address = pointer.wrapping_add_signed(isahp_thread_offset());
+        let noted = address.wrapping_add(core::mem::offset_of!(Self, pointer) as u64);
+        Some((address, pointer, access::load(noted)? == pointer))
+    }
+
+    /// # Safety
+    /// A block must be there. It lives as long as the thread; the reference must only be used while
+    /// a handler of that thread runs.
+    unsafe fn at(address: u64) -> Option<&'static Self> {
+        let address = usize::try_from(address).ok()?;
+        // SAFETY: said by the caller.
+        Some(unsafe { &*core::ptr::with_exposed_provenance::<Self>(address) })
     }
 
     /// See the field.
@@ -81,5 +108,34 @@ impl Local {
     /// See the field.
     pub(super) fn set_cache(&self, place: usize) {
         self.cache.store(place as u64, Ordering::Relaxed);
+    }
+
+    /// Keeps a signal, `index` 0 or 1, for later; one that is kept already absorbs it, as it would
+    /// in the kernel.
+    pub(super) fn defer(&self, index: usize, info: &libc::siginfo_t) {
+        let signal = 1 << index;
+        if self.deferred.load(Ordering::Relaxed) & signal == 0 {
+            // SAFETY: a siginfo_t is plain data of this size, and nobody else writes here: the
+            // signal that does is blocked until its handler returns.
+            unsafe {
+                let said = self.said.get().cast::<Said>().add(index & 1);
+                *said = core::ptr::from_ref(info).cast::<Said>().read_unaligned();
+            }
+            self.deferred.fetch_or(signal, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives back the signals that are kept, each to `deliver` with what was said.
+    pub(super) fn release(&self, mut deliver: impl FnMut(usize, &libc::siginfo_t)) {
+        let signals = self.deferred.swap(0, Ordering::Relaxed);
+        for index in 0..2 {
+            // SAFETY: written by `defer`; see there.
+            let said = unsafe { *self.said.get().cast::<Said>().add(index) };
+            // SAFETY: plain data, from a siginfo_t.
+            let info = unsafe { core::mem::transmute::<Said, libc::siginfo_t>(said) };
+            if signals >> index & 1 == 1 {
+                deliver(index, &info);
+            }
+        }
     }
 }

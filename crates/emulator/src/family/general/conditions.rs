@@ -5,6 +5,7 @@ use crate::fault::Fault;
 use crate::operation::Operation::Special;
 use crate::operation::rows;
 use crate::state::flag::{CF, OF, PF, SF, ZF};
+use core::hint::black_box;
 
 /// Conditions as the lowest four bits of the opcode encode them (Intel SDM vol. 1, appendix B);
 /// an odd one is the opposite of the one before.
@@ -77,18 +78,17 @@ pub(super) fn holds<const CONDITION: u8>(rflags: u64) -> bool {
         S => any(SF),
         P => any(PF),
         L => less,
-        _ => less || any(ZF),
+        _ => less | any(ZF),
     };
     holds != (CONDITION & 1 == 1)
 }
 
-/// The source is read, and the upper half of a 32-bit destination cleared, in any case.
+/// The source is read, and the upper half of a 32-bit destination cleared, in any case. Without a
+/// branch on the condition: programs choose by it what must not show in time.
 fn move_if<const CONDITION: u8>(cx: &mut Context<'_>) -> Result<(), Fault> {
-    let mut value = cx.integer(1)?;
-    if !holds::<CONDITION>(cx.state.rflags) {
-        value = cx.integer(0)?;
-    }
-    cx.write_integer(0, value)
+    let (old, new) = (cx.integer(0)?, cx.integer(1)?);
+    let mask = 0u64.wrapping_sub(holds::<CONDITION>(cx.state.rflags).into());
+    cx.write_integer(0, old ^ (old ^ new) & black_box(mask))
 }
 
 fn set_if<const CONDITION: u8>(cx: &mut Context<'_>) -> Result<(), Fault> {

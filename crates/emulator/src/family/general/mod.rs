@@ -22,7 +22,7 @@ use iced_x86::{Code, OpKind, Register};
 
 /// How often a LOCK-prefixed instruction is tried again when other threads get in between. The
 /// CPU would let it wait its turn; here it is refused after that, with nothing changed.
-const TRIES: u32 = 1000;
+const TRIES: u32 = 16;
 
 /// Whether a code is left to the CPU though its mnemonic stands in a row: far branches, near ones
 /// that cut RIP to 16 bits on AMD's CPUs only, MOVSXD of 16 bits, which reads 32 on AMD's, and
