@@ -44,6 +44,8 @@ fn main() -> io::Result<()> {
     mount_filesystems()?;
     let uevents = uevent_socket()?;
     load_modules()?;
+    // The kernel draws it at the first read: restored guests would each draw their own.
+    fs::read("/proc/sys/kernel/random/boot_id")?;
     let ports = std::env::var(PORTS).unwrap_or_else(|_| HARNESS_PORT.to_owned());
     name_ports_until_all_are_there(&uevents, &ports)?;
 
