@@ -219,7 +219,13 @@ fn install_once(prepare: impl FnOnce()) -> io::Result<()> {
     // SIGILL last: an emulated access may fault at once.
     for signal in action::SIGNALS.into_iter().rev() {
         let flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        let action = KernelAction::new(handler(signal), flags.cast_unsigned().into(), MASK);
+        // One of these does not come within the other: there may be little stack.
+        let mask = if signal == libc::SIGILL {
+            MASK
+        } else {
+            MASK | FAULTS
+        };
+        let action = KernelAction::new(handler(signal), flags.cast_unsigned().into(), mask);
         if !sys::set_action(signal, &action) {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
@@ -272,9 +278,7 @@ struct Trap<'a> {
 extern "C-unwind" fn on_sigill(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel passes a ucontext to a handler with SA_SIGINFO.
     let interrupted = unsafe { &mut *context.cast::<libc::ucontext_t>() };
-    if interrupted.uc_mcontext.gregs[frame::index(libc::REG_EFL)] & AC != 0 {
-        frame::clear_alignment_check();
-    }
+    check_no_alignment(interrupted);
     // SAFETY: the kernel passes a siginfo to a handler with SA_SIGINFO; that of a
     // SIGILL has an address.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr()) };
@@ -313,6 +317,13 @@ extern "C-unwind" fn on_sigill(signal: i32, info: *mut libc::siginfo_t, context:
     if !handled {
         TRAPS.passed_on.fetch_add(1, Ordering::Relaxed);
         pass_on(signal, info, context);
+    }
+}
+
+/// Makes unaligned accesses possible: compiled code has some, this library's too.
+fn check_no_alignment(interrupted: &libc::ucontext_t) {
+    if interrupted.uc_mcontext.gregs[frame::index(libc::REG_EFL)] & AC != 0 {
+        frame::clear_alignment_check();
     }
 }
 
@@ -605,6 +616,8 @@ extern "C-unwind" fn on_memory_fault(
     info: *mut libc::siginfo_t,
     context: *mut c_void,
 ) {
+    // SAFETY: the kernel passes a ucontext to a handler with SA_SIGINFO.
+    check_no_alignment(unsafe { &*context.cast() });
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO, and
     // siginfo of these signals has an address.
     let (gregs, code, address) = unsafe {

@@ -15,7 +15,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use protocol::local::{self, FromProcess, ToProcess};
-use support::{Program, skip};
+use support::{Deadline, Program, skip};
 
 /// How long the other side may take.
 const PATIENCE_S: i64 = 30;
@@ -114,7 +114,7 @@ fn what_the_agent_finds_present_after_a_trap_is_used_again() {
     let Some(mut command) = program.on_lesser_cpu() else {
         return skip(test, "no qemu-x86_64");
     };
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let (mut child, deadline) = Deadline::start(command.stdout(Stdio::piped()));
     let connection = agent.accept();
     let (interest, eager) = connection.wait(|message| match message {
         FromProcess::Register {
@@ -152,6 +152,7 @@ fn what_the_agent_finds_present_after_a_trap_is_used_again() {
         .collect();
     child.kill().unwrap();
     child.wait().unwrap();
+    assert!(deadline.was_kept());
     assert_eq!(
         paths,
         ["sse2", "avx2"],
@@ -166,7 +167,7 @@ fn the_descriptor_wakes_a_program_that_polls() {
     let program = Program::build("libisahotplug/tests/programs/pollfd.c");
     program.publish(5, isa::detect());
     let agent = Agent::listen(&program);
-    let mut child = program.here().stdout(Stdio::piped()).spawn().unwrap();
+    let (mut child, deadline) = Deadline::start(program.here().stdout(Stdio::piped()));
     let mut lines = BufReader::new(child.stdout.take().unwrap())
         .lines()
         .map_while(Result::ok);
@@ -196,4 +197,5 @@ fn the_descriptor_wakes_a_program_that_polls() {
         assert_eq!(left, generation);
     }
     assert!(child.wait().unwrap().success());
+    assert!(deadline.was_kept());
 }

@@ -6,18 +6,15 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
 use isa::features;
-use support::Program;
+use support::{Deadline, Program};
 
 #[test]
 fn every_function_keeps_its_word() {
     let program = Program::build("libisahotplug/tests/programs/api.c");
     program.publish(7, isa::detect());
-    let mut child = program
-        .here()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = program.here();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let (mut child, deadline) = Deadline::start(&mut command);
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut said = Vec::new();
     for line in output.by_ref() {
@@ -32,6 +29,7 @@ fn every_function_keeps_its_word() {
     let rest: Vec<_> = output.map(Result::unwrap).collect();
     assert_eq!(rest, ["ok"]);
     assert!(child.wait().unwrap().success());
+    assert!(deadline.was_kept());
 }
 
 /// The header as C99, C11 and C++, with every warning an error.

@@ -3,14 +3,14 @@
 mod support;
 
 use isa::features;
-use support::{Program, last_number, skip, stdout};
+use support::{Program, finish, last_number, skip, stdout};
 
 const WIDE: isa::FeatureSet = features![Avx2, Fma, F16c, Bmi2];
 
 #[test]
 fn on_this_cpu_the_best_path_computes_and_nothing_traps() {
     let program = Program::build("examples/c/demo.c");
-    let output = program.here().arg("2000").output().unwrap();
+    let output = finish(program.here().arg("2000"));
     let text = stdout(&output);
     assert!(output.status.success(), "{text}");
     let wide = isa::detect().is_superset(&WIDE);
@@ -40,7 +40,7 @@ fn a_lesser_cpu_without_news_takes_the_plain_path() {
             "no qemu-x86_64",
         );
     };
-    let text = stdout(&command.arg("200").output().unwrap());
+    let text = stdout(&finish(command.arg("200")));
     assert_eq!(
         (last_number(&text, "wide"), last_number(&text, "emulated")),
         (0, 0),
@@ -58,7 +58,7 @@ fn a_stale_page_leads_to_one_call_that_is_emulated_and_right() {
             "no qemu-x86_64",
         );
     };
-    let output = command.arg("500").output().unwrap();
+    let output = finish(command.arg("500"));
     let text = stdout(&output);
     assert!(output.status.success(), "{text}");
     assert!(text.contains("start path=avx2 generation=5"), "{text}");

@@ -12,7 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
 use std::sync::LazyLock;
 
-use support::{Program, skip, stdout};
+use support::{Program, finish, skip, stdout};
 
 static PROGRAM: LazyLock<Program> =
     LazyLock::new(|| Program::build("libisahotplug/tests/programs/traps.c"));
@@ -22,7 +22,7 @@ fn run(case: &str, test: &str) -> Option<Output> {
         skip(test, "no qemu-x86_64");
         return None;
     };
-    Some(command.arg(case).output().expect("qemu-x86_64 starts"))
+    Some(finish(command.arg(case)))
 }
 
 fn succeeds(case: &str, test: &str) {
@@ -71,6 +71,6 @@ fn a_sigill_that_is_sent_emulates_nothing() {
             "this CPU lacks AVX2",
         );
     }
-    let output = PROGRAM.here().arg("sent-here").output().unwrap();
+    let output = finish(PROGRAM.here().arg("sent-here"));
     assert_eq!(stdout(&output), "ok\n");
 }

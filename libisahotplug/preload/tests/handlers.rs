@@ -5,7 +5,7 @@ mod run;
 
 use std::sync::LazyLock;
 
-use run::{CORE_2, Cpu, Program, skip};
+use run::{CORE_2, Cpu, Program, finish, skip};
 
 static WITH_AVX2: LazyLock<Program> = LazyLock::new(|| Program::build("handlers", &[]));
 static WITH_XOP: LazyLock<Program> = LazyLock::new(|| Program::build("handlers", &["-DWITH_XOP"]));
@@ -54,7 +54,7 @@ fn with_more_rights_than_its_user_a_process_is_left_alone() {
         let Some(mut command) = program.command(cpu, "chained", &variables) else {
             return skip(test, "no qemu-x86_64");
         };
-        let output = command.output().unwrap();
+        let output = finish(&mut command);
         assert!(!output.status.success(), "{output:?}");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!errors.contains("isahotplug"), "{errors}");

@@ -42,5 +42,5 @@ fn without_the_object_the_program_dies() {
     let Some(mut command) = PROGRAM.command(CORE_2, "survive", &[]) else {
         return run::skip("without_the_object_the_program_dies", "no qemu-x86_64");
     };
-    assert!(!command.output().unwrap().status.success());
+    assert!(!run::finish(&mut command).status.success());
 }

@@ -212,6 +212,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_thunk_is_where_it_is_looked_for() {
+        let first = isahp_thunks as *const ();
+        for index in 0..COUNT {
+            // SAFETY: COUNT thunks of code lie there, each with its instructions in STRIDE bytes.
+            let begins = unsafe {
+                first
+                    .cast::<[u8; 4]>()
+                    .byte_add(index * STRIDE)
+                    .read_unaligned()
+            };
+            // endbr64
+            assert_eq!(begins, [0xf3, 0x0f, 0x1e, 0xfa], "thunk {index}");
+        }
+    }
+
+    #[test]
     fn a_handler_has_one_thunk_and_is_found_behind_it() {
         let (first, second) = (thunk(0x1000).unwrap(), thunk(0x2000).unwrap());
         assert_eq!(thunk(0x1000), Some(first));

@@ -12,8 +12,12 @@
 
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use isa::FeatureSet;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
@@ -135,6 +139,51 @@ impl Program {
         command.env("ISAHOTPLUG_RUN_DIR", self.run_dir());
         command
     }
+}
+
+/// Kills a program, and those that it has started, when its time is over.
+pub(crate) struct Deadline {
+    watchdog: JoinHandle<bool>,
+    /// Dropped when the program has ended.
+    running: Sender<()>,
+}
+
+impl Deadline {
+    /// Starts `command` in a process group of its own, with a time that is too long for any case.
+    pub(crate) fn start(command: &mut Command) -> (Child, Self) {
+        let emulated = command.get_program() == "qemu-x86_64";
+        let limit = Duration::from_secs(if emulated { 120 } else { 60 });
+        let child = command.process_group(0).spawn().unwrap();
+        let group = child.id().cast_signed();
+        let (running, ended) = channel();
+        let watchdog = std::thread::spawn(move || {
+            let late = ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+            if late {
+                // SAFETY: kill(2) reads no memory; the group is that of the child.
+                unsafe { libc::kill(-group, libc::SIGKILL) };
+            }
+            late
+        });
+        (child, Self { watchdog, running })
+    }
+
+    /// The program has ended. Whether by itself.
+    pub(crate) fn was_kept(self) -> bool {
+        drop(self.running);
+        !self.watchdog.join().unwrap()
+    }
+}
+
+/// Runs `command` to its end and gives what it printed. One that hangs is killed and fails the test.
+pub(crate) fn finish(command: &mut Command) -> Output {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let (child, deadline) = Deadline::start(command);
+    let output = child.wait_with_output().unwrap();
+    assert!(deadline.was_kept(), "hangs: {command:?}\n{output:?}");
+    output
 }
 
 fn publication(generation: u64, available: FeatureSet) -> Publication {

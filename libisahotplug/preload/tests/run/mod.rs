@@ -16,7 +16,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-pub(crate) use support::skip;
+pub(crate) use support::{finish, skip};
 use tempfile::TempDir;
 
 /// Where cargo has put the preload object beside this test.
@@ -111,7 +111,7 @@ impl Program {
         let object = object();
         let mut all = vec![("LD_PRELOAD", object.to_str().unwrap())];
         all.extend(variables);
-        Some(self.command(cpu, case, &all)?.output().unwrap())
+        Some(finish(&mut self.command(cpu, case, &all)?))
     }
 
     /// Runs `case` in bursts and one instruction at a time; it must succeed.
@@ -143,6 +143,6 @@ impl Program {
     /// Whether `case` would do without the preload object: then it shows nothing here.
     pub(crate) fn needs_no_help(&self, cpu: Cpu, case: &str) -> bool {
         let command = self.command(cpu, case, &[]);
-        command.is_some_and(|mut command| command.output().unwrap().status.success())
+        command.is_some_and(|mut command| finish(&mut command).status.success())
     }
 }

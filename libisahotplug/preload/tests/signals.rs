@@ -1,0 +1,40 @@
+//! Signals and flags that meet the handler in its work, natively, with instructions that only old
+//! CPUs of AMD's have. (qemu-user takes a SIGSEGV that is sent for a fault.)
+
+mod run;
+
+use std::sync::LazyLock;
+
+use run::{Cpu, Program};
+
+static SENT: LazyLock<Program> = LazyLock::new(|| Program::build("sent", &["-DWITH_XOP"]));
+static EXCEPTIONS: LazyLock<Program> =
+    LazyLock::new(|| Program::build("exceptions", &["-DWITH_XOP"]));
+
+fn succeeds(program: &Program, case: &str, test: &str) {
+    program.succeeds(Cpu::Native, case, test);
+}
+
+fn dies_of(signal: i32, case: &str, test: &str) {
+    EXCEPTIONS.dies_of(signal, Cpu::Native, case, test);
+}
+
+macro_rules! cases {
+    ($($test:ident: $how:ident($($argument:expr),+);)+) => {
+        $(#[test] fn $test() { $how($($argument),+, stringify!($test)); })+
+    };
+}
+
+cases! {
+    signals_that_are_sent_come_after_the_instruction: succeeds(&SENT, "returning");
+    a_handler_may_leave_by_a_jump: succeeds(&SENT, "leaving");
+    alignment_checks_do_not_concern_the_handler: succeeds(&EXCEPTIONS, "alignment-checked");
+    an_alignment_fault_reaches_the_program: succeeds(&EXCEPTIONS, "not-aligned");
+    addresses_that_are_not_canonical_fault_by_their_segment: succeeds(&EXCEPTIONS, "not-canonical");
+    segments_are_no_fault_within_the_handler_of_faults: succeeds(&EXCEPTIONS, "gs-in-the-handler");
+    an_ignored_simd_exception_kills: dies_of(libc::SIGFPE, "ignored-simd");
+    an_ignored_x87_exception_kills: dies_of(libc::SIGFPE, "ignored-x87");
+    an_ignored_fault_kills: dies_of(libc::SIGSEGV, "ignored-memory");
+    a_fault_of_an_emulated_instruction_in_the_handler_of_faults_kills:
+        dies_of(libc::SIGSEGV, "lost-in-the-handler");
+}
