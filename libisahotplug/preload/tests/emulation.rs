@@ -37,6 +37,8 @@ cases! {
     code_that_another_thread_changes_is_seen: CONCURRENT, Cpu::Native, "patched";
     a_loop_without_end_gets_its_signals: CONCURRENT, Cpu::Native, "endless";
     signals_are_not_held_up: CONCURRENT, Cpu::Native, "prompt";
+    sixteen_bytes_are_loaded_in_one_piece: CONCURRENT, Cpu::Native, "pieces";
+    signals_that_were_blocked_before_the_start_are_not: CONCURRENT, Cpu::Native, "blocked";
     data_is_not_executed: CONCURRENT, Cpu::Native, "data";
     restartable_sequences_are_left_to_the_cpu: CONCURRENT, Cpu::Native, "sequences";
     calls_do_not_run_into_the_signal_frame: CONCURRENT, Cpu::Native, "calls";

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -325,8 +326,50 @@ static void data(void)
     CHECK(signal == SIGSEGV && faulted_at == page);
 }
 
+/* Aligned sixteen bytes are loaded and stored in one piece. */
+static uint64_t whole[2] __attribute__((aligned(16)));
+static int finished;
+
+static void *alternate(void *unused)
+{
+    (void)unused;
+    for (uint64_t value = 0; !__atomic_load_n(&finished, __ATOMIC_RELAXED); value = ~value)
+        __asm__ volatile("movq %1, %%xmm0\n\tpunpcklqdq %%xmm0, %%xmm0\n\tmovaps %%xmm0, %0"
+                         : "=m"(whole) : "r"(value) : "xmm0");
+    return NULL;
+}
+
+static void pieces(void)
+{
+    pthread_t other;
+    CHECK(pthread_create(&other, NULL, alternate, NULL) == 0);
+    uint64_t torn = 0, count = 300000;
+    __asm__ volatile("1: " LOST "movdqa %2, %%xmm1\n\tpshufd $0x4e, %%xmm1, %%xmm2\n\t"
+                     "pxor %%xmm1, %%xmm2\n\tmovq %%xmm2, %%rax\n\torq %%rax, %0\n\t"
+                     "decq %1\n\tjnz 1b"
+                     : "+r"(torn), "+r"(count) : "m"(whole)
+                     : "rax", "cc", "xmm0", "xmm1", "xmm2");
+    CHECK(torn == 0);
+    __atomic_store_n(&finished, 1, __ATOMIC_RELAXED);
+    CHECK(pthread_join(other, NULL) == 0);
+}
+
+/* Whoever started the program may have blocked the signals that the handler needs. */
+static void blocked(void)
+{
+    if (getenv("BLOCKED") == NULL) {
+        uint64_t all = ~0ull;
+        CHECK(setenv("BLOCKED", "1", 1) == 0);
+        CHECK(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof all) == 0);
+        execl("/proc/self/exe", "program", "blocked", NULL);
+        CHECK(!"executed");
+    }
+    __asm__ volatile(LOST : : : "xmm0");
+}
+
 const struct test_case cases[] = {
     { "atomics", atomics }, { "changing", changing }, { "patched", patched },
     { "endless", endless }, { "prompt", prompt },     { "sequences", sequences },
-    { "calls", calls },     { "data", data },         { NULL, NULL },
+    { "calls", calls },     { "data", data },
+    { "pieces", pieces }, { "blocked", blocked },         { NULL, NULL },
 };
