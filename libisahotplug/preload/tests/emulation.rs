@@ -9,6 +9,7 @@ use run::{CORE_2, Cpu, Program};
 
 static MACHINE: LazyLock<Program> = LazyLock::new(|| Program::build("machine", &[]));
 static AMD: LazyLock<Program> = LazyLock::new(|| Program::build("amd", &[]));
+static BELOW: LazyLock<Program> = LazyLock::new(|| Program::build("below", &[]));
 static CONCURRENT: LazyLock<Program> = LazyLock::new(|| Program::build("concurrent", &[]));
 
 macro_rules! cases {
@@ -21,6 +22,7 @@ cases! {
     random_numbers_come_from_the_kernel: MACHINE, CORE_2, "random";
     time_stamps_go_on_and_name_the_cpu: MACHINE, CORE_2, "stamps";
     cache_lines_are_written_back: MACHINE, CORE_2, "lines";
+    direct_stores_store: MACHINE, CORE_2, "direct";
     integer_extensions_compute: MACHINE, CORE_2, "bits";
     reciprocals_are_those_of_the_cpu: MACHINE, CORE_2, "reciprocals";
     segments_have_their_bases: MACHINE, CORE_2, "segments";
@@ -32,6 +34,9 @@ cases! {
     the_x87_stack_is_left_alone: AMD, Cpu::Native, "x87";
     a_pending_x87_exception_is_raised: AMD, Cpu::Native, "pending";
 
+    stores_below_the_stack_are_right_or_kill: BELOW, CORE_2, "stores";
+
+    sixteen_bytes_are_stored_in_one_piece: CONCURRENT, Cpu::Native, "stored-pieces";
     counters_that_two_threads_change_are_exact: CONCURRENT, Cpu::Native, "atomics";
     code_that_changes_itself_is_seen: CONCURRENT, Cpu::Native, "changing";
     code_that_another_thread_changes_is_seen: CONCURRENT, Cpu::Native, "patched";

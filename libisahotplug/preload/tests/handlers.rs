@@ -10,6 +10,8 @@ use run::{CORE_2, Cpu, Program, finish, skip};
 static WITH_AVX2: LazyLock<Program> = LazyLock::new(|| Program::build("handlers", &[]));
 static WITH_XOP: LazyLock<Program> = LazyLock::new(|| Program::build("handlers", &["-DWITH_XOP"]));
 
+static THUNKS: LazyLock<Program> = LazyLock::new(|| Program::build("thunks", &[]));
+
 fn succeeds(case: &str, test: &str) {
     WITH_AVX2.succeeds(CORE_2, case, test);
     WITH_XOP.succeeds(Cpu::Native, case, test);
@@ -38,6 +40,13 @@ cases! {
     a_handler_that_was_asked_for_once_runs_once: dies_of(libc::SIGILL, "once");
     ud2_kills_as_ever: dies_of(libc::SIGILL, "dies");
     a_fault_in_the_handler_of_faults_kills: dies_of(libc::SIGSEGV, "dies-within");
+}
+
+/// On a CPU without YMM registers, where each handler needs upper halves of its own.
+#[test]
+fn as_many_handlers_as_there_is_room_for_work_and_one_more_is_refused() {
+    let test = "as_many_handlers_as_there_is_room_for_work_and_one_more_is_refused";
+    THUNKS.succeeds(CORE_2, "all", test);
 }
 
 /// A shim in front of the object says that the process has more rights than its user.

@@ -7,7 +7,9 @@ use std::sync::LazyLock;
 
 use run::{Cpu, Program};
 
-static SENT: LazyLock<Program> = LazyLock::new(|| Program::build("sent", &["-DWITH_XOP"]));
+/// The dynamic linker needs more stack to look up a function than a small one has.
+static SENT: LazyLock<Program> =
+    LazyLock::new(|| Program::build("sent", &["-DWITH_XOP", "-Wl,-z,now"]));
 static EXCEPTIONS: LazyLock<Program> =
     LazyLock::new(|| Program::build("exceptions", &["-DWITH_XOP"]));
 
@@ -28,6 +30,9 @@ macro_rules! cases {
 cases! {
     signals_that_are_sent_come_after_the_instruction: succeeds(&SENT, "returning");
     a_handler_may_leave_by_a_jump: succeeds(&SENT, "leaving");
+    a_small_alternate_stack_is_enough_for_handlers_that_return:
+        succeeds(&SENT, "returning-small");
+    a_small_alternate_stack_is_enough_for_a_handler_that_leaves: succeeds(&SENT, "leaving-small");
     alignment_checks_do_not_concern_the_handler: succeeds(&EXCEPTIONS, "alignment-checked");
     an_alignment_fault_reaches_the_program: succeeds(&EXCEPTIONS, "not-aligned");
     addresses_that_are_not_canonical_fault_by_their_segment: succeeds(&EXCEPTIONS, "not-canonical");

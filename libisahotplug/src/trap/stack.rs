@@ -89,12 +89,16 @@ pub(super) fn is_scarce(context: &libc::ucontext_t, here: u64) -> bool {
 pub(super) fn call(work: Work, argument: *mut c_void) {
     let index = claim();
     let mut task = Task { work, argument };
+    // While the stack pointer is in the pool and the alternate stack still there, no signal may
+    // come: its frame would lie over ours.
+    sys::block_all_of(super::FAULTS);
     // SAFETY: the index is below COUNT and its bit is ours; the top of an array
     // with a size of a multiple of 16 is aligned as a stack must be.
     unsafe {
         let top = POOL.0.get().cast::<u8>().add((index as usize + 1) * SIZE);
         isahp_call_on(top, on_pool, (&raw mut task).cast());
     }
+    sys::unblock(super::FAULTS);
     TAKEN.fetch_and(!(1 << index), Ordering::Release);
 }
 
@@ -108,7 +112,9 @@ extern "C-unwind" fn on_pool(task: *mut c_void) {
     // SAFETY: `call` passes a Task, which is alive until this returns.
     let task = unsafe { &*task.cast::<Task>() };
     let old = sys::disable_alternate_stack();
+    sys::unblock(super::FAULTS);
     (task.work)(task.argument);
+    sys::block_all_of(super::FAULTS);
     if let Some(old) = old {
         sys::restore_alternate_stack(&old);
     }

@@ -111,10 +111,14 @@ pub(super) fn monotonic_ns() -> u64 {
 /// Blocks `signal` until the running handler returns, whose frame holds the
 /// mask of before.
 pub(super) fn block(signal: i32) {
-    let set = super::bit(signal);
+    block_all_of(super::bit(signal));
+}
+
+/// As [`block`], signals of the kernel's `sigset_t`.
+pub(super) fn block_all_of(signals: u64) {
     // SAFETY: rt_sigprocmask(2) reads 8 bytes from a local.
     unsafe {
-        let set = (&raw const set).expose_provenance() as u64;
+        let set = (&raw const signals).expose_provenance() as u64;
         syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_BLOCK.unsigned_abs().into(),

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -354,6 +355,62 @@ static void pieces(void)
     CHECK(pthread_join(other, NULL) == 0);
 }
 
+/* Has the burst interrupted again and again, on the CPU where it runs, whatever it is doing. */
+static void *disturb(void *unused)
+{
+    (void)unused;
+    CHECK(prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0) == 0);
+    const struct timespec moment = { .tv_nsec = 5000 };
+    while (!__atomic_load_n(&finished, __ATOMIC_RELAXED))
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
+    return NULL;
+}
+
+/* Loads all the time; the halves are always equal. */
+static void *look(void *unused)
+{
+    (void)unused;
+    pthread_barrier_wait(&together);
+    while (!__atomic_load_n(&finished, __ATOMIC_RELAXED)) {
+        uint64_t torn = 0, count = 100;
+        __asm__ volatile("1: movaps %2, %%xmm1\n\tpshufd $0x4e, %%xmm1, %%xmm2\n\t"
+                         "pxor %%xmm1, %%xmm2\n\tmovq %%xmm2, %%rax\n\torq %%rax, %0\n\t"
+                         "decq %1\n\tjnz 1b"
+                         : "+r"(torn), "+r"(count) : "m"(whole)
+                         : "rax", "cc", "memory", "xmm1", "xmm2");
+        CHECK(torn == 0);
+    }
+    return NULL;
+}
+
+static void stored_pieces(void)
+{
+    pthread_t others[2];
+    CHECK(pthread_barrier_init(&together, NULL, 2) == 0);
+    CHECK(pthread_create(&others[0], NULL, look, NULL) == 0);
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET(sched_getcpu(), &here);
+    CHECK(sched_setaffinity(0, sizeof here, &here) == 0);
+    /* It inherits that. */
+    CHECK(pthread_create(&others[1], NULL, disturb, NULL) == 0);
+    pthread_barrier_wait(&together);
+    for (int64_t until = now_ns() + 1500000000; now_ns() < until;) {
+        uint64_t count = 100;
+        __asm__ volatile("pxor %%xmm1, %%xmm1\n\tpcmpeqd %%xmm2, %%xmm2\n\t"
+                         "1: " LOST
+                         ".rept 8\n\t"
+                         "movdqa %%xmm1, (%1)\n\tmovaps %%xmm2, (%1)\n\t"
+                         "vmovdqa %%xmm1, (%1)\n\tmovapd %%xmm2, (%1)\n\t"
+                         ".endr\n\t"
+                         "decq %0\n\tjnz 1b"
+                         : "+r"(count) : "r"(whole) : "xmm0", "xmm1", "xmm2", "cc", "memory");
+    }
+    __atomic_store_n(&finished, 1, __ATOMIC_RELAXED);
+    for (int i = 0; i < 2; i++)
+        CHECK(pthread_join(others[i], NULL) == 0);
+}
+
 /* Whoever started the program may have blocked the signals that the handler needs. */
 static void blocked(void)
 {
@@ -371,5 +428,5 @@ const struct test_case cases[] = {
     { "atomics", atomics }, { "changing", changing }, { "patched", patched },
     { "endless", endless }, { "prompt", prompt },     { "sequences", sequences },
     { "calls", calls },     { "data", data },
-    { "pieces", pieces }, { "blocked", blocked },         { NULL, NULL },
+    { "pieces", pieces }, { "stored-pieces", stored_pieces }, { "blocked", blocked },         { NULL, NULL },
 };

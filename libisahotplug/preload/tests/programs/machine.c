@@ -56,6 +56,26 @@ static void lines(void)
         CHECK(memory[i] == 5);
 }
 
+/* MOVDIRI and MOVDIR64B store like any other, past the cache. */
+static void direct(void)
+{
+    static uint64_t from[9], to[16] __attribute__((aligned(64)));
+    for (uint64_t round = 1; round <= 100; round++) {
+        memset(to, 0, sizeof to);
+        for (uint64_t i = 0; i < 9; i++)
+            from[i] = round * 0x9e3779b97f4a7c15 + i;
+        /* The source need not be aligned. */
+        const char *source = (const char *)from + round % 8;
+        __asm__ volatile("movdir64b (%0), %1" : : "r"(source), "r"(to + 8) : "memory");
+        CHECK(memcmp(to + 8, source, 64) == 0);
+        for (int i = 0; i < 8; i++)
+            CHECK(to[i] == 0);
+        __asm__ volatile("movdiri %1, %0" : "=m"(to[1]) : "r"(from[1]));
+        __asm__ volatile("movdiri %1, %0" : "=m"(*(uint32_t *)&to[2]) : "r"((uint32_t)from[2]));
+        CHECK(to[0] == 0 && to[1] == from[1] && to[2] == (uint32_t)from[2] && to[3] == 0);
+    }
+}
+
 static void bits(void)
 {
     uint64_t value = 0x0123456789abcdef, out;
@@ -118,6 +138,7 @@ static void segments(void)
 
 const struct test_case cases[] = {
     { "random", random_numbers }, { "stamps", stamps }, { "lines", lines },
+    { "direct", direct },
     { "bits", bits },             { "reciprocals", reciprocals },
     { "segments", segments },     { NULL, NULL },
 };
