@@ -26,11 +26,11 @@
 //!   where the CPU has no YMM registers; one that shares its creator's would share the upper halves.
 //! - The handler needs some 9 KiB of stack where the thread has no alternate signal stack: a
 //!   coroutine on a smaller one is overrun, as by any signal handler. What a program keeps below its
-//!   stack pointer and red zone is lost, as in any signal. An alternate stack of 8 KiB has
-//!   room for one SIGSEGV or SIGBUS that somebody sends while an instruction is finished, not more.
+//!   stack pointer and red zone is lost, as in any signal. An alternate stack of 8 KiB has room for
+//!   one SIGSEGV or SIGBUS that somebody sends while an instruction is finished, not more.
 //! - A sandbox (seccomp) must allow what the handler calls: `rt_sigreturn`, `arch_prctl`,
-//!   `clock_gettime`; `sigaltstack` and `rt_sigprocmask` for small alternate stacks, `getcpu` and `getrandom` for the
-//!   instructions that need them.
+//!   `clock_gettime`; `sigaltstack` and `rt_sigprocmask` for small alternate stacks; `getcpu` and
+//!   `getrandom` for the instructions that need them.
 //! - `SA_RESTART` and a missing `SA_ONSTACK` have no effect on the three signals, and that they are
 //!   ignored is not inherited by other programs. Hundreds of different handlers or masks are
 //!   remembered, not more.

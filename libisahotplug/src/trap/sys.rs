@@ -70,21 +70,6 @@ pub(super) fn restore_alternate_stack(stack: &libc::stack_t) {
     }
 }
 
-/// Unblocks signals of the kernel's `sigset_t`.
-pub(super) fn unblock(signals: u64) {
-    // SAFETY: rt_sigprocmask(2) reads 8 bytes from a local.
-    unsafe {
-        let set = (&raw const signals).expose_provenance() as u64;
-        syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_UNBLOCK.unsigned_abs().into(),
-            set,
-            0,
-            8,
-        );
-    }
-}
-
 /// `CLOCK_MONOTONIC` in nanoseconds.
 pub(super) fn monotonic_ns() -> u64 {
     let mut time = libc::timespec {
@@ -116,31 +101,26 @@ pub(super) fn block(signal: i32) {
 
 /// As [`block`], signals of the kernel's `sigset_t`.
 pub(super) fn block_all_of(signals: u64) {
-    // SAFETY: rt_sigprocmask(2) reads 8 bytes from a local.
-    unsafe {
-        let set = (&raw const signals).expose_provenance() as u64;
-        syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_BLOCK.unsigned_abs().into(),
-            set,
-            0,
-            8,
-        );
-    }
+    change_mask(libc::SIG_BLOCK, signals);
+}
+
+/// Unblocks signals of the kernel's `sigset_t`.
+pub(super) fn unblock(signals: u64) {
+    change_mask(libc::SIG_UNBLOCK, signals);
 }
 
 /// Sets the thread's mask.
 pub(super) fn set_mask(mask: u64) {
+    change_mask(libc::SIG_SETMASK, mask);
+}
+
+/// Changes the thread's mask (rt_sigprocmask(2)).
+fn change_mask(how: i32, signals: u64) {
     // SAFETY: rt_sigprocmask(2) reads 8 bytes from a local.
     unsafe {
-        let set = (&raw const mask).expose_provenance() as u64;
-        syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK.unsigned_abs().into(),
-            set,
-            0,
-            8,
-        );
+        let set = (&raw const signals).expose_provenance() as u64;
+        let how = how.unsigned_abs().into();
+        syscall(libc::SYS_rt_sigprocmask, how, set, 0, 8);
     }
 }
 
