@@ -130,8 +130,8 @@ typedef void (*compute_function)(const struct input *, struct result *);
 static isahp_slot compute = ISAHP_SLOT_INITIALIZER;
 
 static const isahp_variant variants[] = {
-    { (isahp_function)compute_avx2, "avx2 fma f16c bmi2" },
-    { (isahp_function)compute_sse2, NULL },
+    { (isahp_function)compute_avx2, "avx2 fma f16c bmi2", "avx2" },
+    { (isahp_function)compute_sse2, NULL, "sse2" },
 };
 
 static const char *path(void)
@@ -222,7 +222,7 @@ int main(int argc, char **argv)
 
     isahp_options options = { .size = sizeof options, .flags = ISAHP_POLL, .name = "demo", .log = on_log };
     need(isahp_init(&options), "isahp_init");
-    need(isahp_slot_init(&compute, variants, 2), "isahp_slot_init");
+    need(isahp_slot_init(&compute, NULL, variants, 2), "isahp_slot_init");
     isahp_registration registration = {
         .size = sizeof registration,
         .flags = ISAHP_EAGER,

@@ -54,6 +54,8 @@ pub(crate) struct Agent {
     announced: Option<Announced>,
     /// The latest one, answered or not: a host repeats it until it is answered.
     latest_announced: Option<Announced>,
+    /// What the host was told last about a prepare, in words.
+    answer: Option<String>,
     suspicion: Suspicion,
     /// What the host calls itself.
     host_name: Text<64>,
@@ -93,6 +95,7 @@ impl Agent {
             registry: Registry::default(),
             announced: None,
             latest_announced: None,
+            answer: None,
             suspicion: Suspicion::default(),
             host_name: Text::default(),
             poller,

@@ -26,6 +26,8 @@ pub(crate) struct Registration {
     pub(crate) trapped: u64,
     /// It has been woken for this generation.
     pub(crate) told: u64,
+    /// What it said last about leaving what a generation takes away.
+    pub(crate) answer: Text<96>,
 }
 
 impl Registration {
@@ -94,6 +96,13 @@ impl Registry {
         let held = self.holding.contains(&id);
         self.look_again(id, prepare);
         held && !self.holding.contains(&id)
+    }
+
+    /// What it said about leaving what a generation takes away, for a status report.
+    pub(crate) fn answered(&mut self, id: ClientId, answer: &str) {
+        if let Some(registration) = self.registered.get_mut(&id) {
+            registration.answer = Text::lossy(answer);
+        }
     }
 
     /// Counts a #UD.
@@ -224,6 +233,7 @@ impl Registry {
                 eager: r.eager,
                 generation: r.generation,
                 trapped: r.trapped,
+                answer: r.answer.clone(),
             })
             .collect()
     }
@@ -258,6 +268,7 @@ mod tests {
             generation,
             trapped: 0,
             told: 0,
+            answer: Text::default(),
         }
     }
 

@@ -84,6 +84,7 @@ impl Status {
                     ("eager", Json::Bool(registration.eager)),
                     ("generation", Json::Number(registration.generation)),
                     ("trapped", Json::Number(registration.trapped)),
+                    ("answer", text(registration.answer.as_str())),
                 ])
             });
             members.extend([
@@ -94,6 +95,13 @@ impl Status {
                         .prepare
                         .as_ref()
                         .map_or(Json::Null, |p| text(p.as_str())),
+                ),
+                (
+                    "answer",
+                    report
+                        .answer
+                        .as_ref()
+                        .map_or(Json::Null, |a| text(a.as_str())),
                 ),
                 ("registered", Json::Number(report.registered.into())),
                 ("registrations", Json::Array(registrations.collect())),
@@ -143,13 +151,19 @@ impl Status {
             "prepare",
             report.prepare.as_ref().map_or("none", Text::as_str),
         );
+        if let Some(answer) = &report.answer {
+            out += &row("answered", answer.as_str());
+        }
         out += &row("registered", &report.registered.to_string());
         for registration in &report.registrations {
             let kind = if registration.eager { "eager" } else { "lazy" };
-            let what = format!(
+            let mut what = format!(
                 "{}[{}], {kind}, generation {}, {} #UD",
                 registration.name, registration.pid, registration.generation, registration.trapped
             );
+            if !registration.answer.as_str().is_empty() {
+                what += &format!(", {}", registration.answer);
+            }
             out += &row("", &what);
         }
         let more = (report.registered as usize).saturating_sub(report.registrations.len());
@@ -188,6 +202,7 @@ fn read_page(run_dir: &Path) -> Option<Report> {
         cause: Text::lossy(held.cause.name()),
         channel: Text::default(),
         prepare: None,
+        answer: None,
         registered: 0,
         registrations: Vec::new(),
     })
@@ -252,6 +267,7 @@ mod tests {
             cause: Text::lossy("offer"),
             channel: Text::lossy("/dev/vport1p1: open"),
             prepare: None,
+            answer: Some(Text::lossy("prepare 3: ready, after 812 µs")),
             registered: 1,
             registrations: vec![local::Registration {
                 pid: 9,
@@ -259,6 +275,7 @@ mod tests {
                 eager: true,
                 generation: 7,
                 trapped: 3,
+                answer: Text::lossy("left generation 7"),
             }],
         }
     }
@@ -279,7 +296,8 @@ mod tests {
             "bonus       avx512f\n",
             "lost        avx2 abm\n",
             "unsafe: silent: abm\n",
-            "demo[9], eager, generation 7, 3 #UD\n",
+            "demo[9], eager, generation 7, 3 #UD, left generation 7\n",
+            "answered    prepare 3: ready, after 812 µs\n",
         ] {
             assert!(text.contains(expected), "{expected:?} is not in\n{text}");
         }

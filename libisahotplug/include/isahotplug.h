@@ -21,39 +21,64 @@
 // All went well.
 #define ISAHP_OK 0
 
-// An argument is NULL or makes no sense; isahp_error_text() says which.
+// An argument is NULL or makes no sense; isahp_error_message() says which.
 #define ISAHP_ERROR_INVALID -1
 
 // isahp_init() has not been called.
 #define ISAHP_ERROR_NOT_INITIALISED -2
 
-// isahp_poll() was called from inside a callback.
+// Not now: from a signal handler that has interrupted this library, from a callback that runs in
+// the #UD handler, or where the thread would wait for itself.
 #define ISAHP_ERROR_BUSY -3
 
 // No variant of the slot fits what is available.
 #define ISAHP_ERROR_NO_VARIANT -4
 
-// A variant uses a feature whose loss does not fault (lzcnt, tzcnt, ...): a
-// slot cannot protect a call that is already running.
+// A variant uses a feature whose loss does not fault (lzcnt, tzcnt, ...) and its slot is not one
+// that is called only inside sections (ISAHP_SLOT_SECTIONED).
 #define ISAHP_ERROR_SILENT -5
 
 // A system call failed.
 #define ISAHP_ERROR_SYSTEM -6
 
-// There is no such handle, slot, or feature name.
+// There is no such handle, slot, variant or feature name.
 #define ISAHP_ERROR_NOT_FOUND -7
 
 // A mistake in this library.
 #define ISAHP_ERROR_INTERNAL -8
 
+// The copy of the library that serves the process is older and cannot do that.
+#define ISAHP_ERROR_UNSUPPORTED -9
+
+// What a callback returns to refuse; any negative value does.
+#define ISAHP_REFUSE -100
+
 // isahp_options.flags: no thread; the program calls isahp_poll().
 #define ISAHP_POLL 1
 
-// isahp_options.flags: do not install the #UD handler.
+// isahp_options.flags: do not install the #UD handler. Such a copy of the library neither joins
+// another one nor is joined.
 #define ISAHP_NO_TRAP 2
 
 // isahp_registration.flags: a planned removal waits for this callback.
 #define ISAHP_EAGER 1
+
+// isahp_registration.flags: called inside isahp_poll(), though the library has a thread.
+#define ISAHP_BY_POLL 2
+
+// isahp_registration.flags: called, besides, inside the #UD handler, on the thread that met an
+// instruction that is lost, before it goes on. The callback must be async-signal-safe, may run on
+// several threads at once, and must call only those functions of this library that are
+// async-signal-safe. What it returns there has no meaning.
+#define ISAHP_IN_TRAP 4
+
+// isahp_registration.flags: the first event comes at once and tells of all that is available, as
+// added.
+#define ISAHP_INITIAL 8
+
+// isahp_slot_options.flags: the slot is called only between isahp_enter() and isahp_exit(). Its
+// variants may use features whose loss does not fault.
+#define ISAHP_SLOT_SECTIONED 1
 
 // isahp_event.cause: the state at start.
 #define ISAHP_CAUSE_START 0
@@ -81,12 +106,14 @@ typedef struct isahp_options {
   uint32_t flags;
   // 0.
   uint32_t reserved;
-  // What the agent calls this process; NULL for the program's name.
+  // What the agent calls this process; NULL for the program's name. The first who gives a name
+  // is heard.
   const char *name;
-  // The agent's directory; NULL for $ISAHOTPLUG_RUN_DIR or /run/isahotplug.
+  // The agent's directory; NULL for $ISAHOTPLUG_RUN_DIR or /run/isahotplug. The first
+  // isahp_init() of the process decides.
   const char *run_dir;
   // Called with each of the few lines worth reading, from any thread; NULL
-  // for stderr if $ISAHOTPLUG_LOG is set, nowhere otherwise.
+  // for stderr if $ISAHOTPLUG_LOG is set, nowhere otherwise. It must not call this library.
   void (*log)(void *userdata, const char *line);
   // First argument of log.
   void *log_userdata;
@@ -98,42 +125,68 @@ typedef struct isahp_set {
   uint64_t words[8];
 } isahp_set;
 
-// What changed.
+// Which host, since which boot, said it how many times.
+typedef struct isahp_epoch {
+  // The machine id of the host; all zero if no host has said anything yet.
+  uint8_t machine[16];
+  // Its boot id.
+  uint8_t boot[16];
+  // Counts its offers.
+  uint64_t sequence;
+} isahp_epoch;
+
+// What changed since the callback was called last (or was registered).
 typedef struct isahp_event {
   // sizeof(isahp_event) of the library.
   size_t size;
-  // ISAHP_CAUSE_...
+  // ISAHP_CAUSE_... of the latest change.
   uint32_t cause;
-  // 0.
-  uint32_t reserved;
+  // How many times the callback has asked for time for this very event.
+  uint32_t attempt;
   // The generation that is published now.
   uint64_t generation;
   // When the news reached the guest, or this process for its own trap:
   // microseconds on CLOCK_MONOTONIC.
   uint64_t since_us;
+  // For ISAHP_CAUSE_PREPARE, until when the host waits for an answer: microseconds on
+  // CLOCK_MONOTONIC; otherwise 0.
+  uint64_t deadline_us;
   // For a trap of this process, the instruction emulated last; otherwise 0.
   uint64_t address;
+  // The host whose offer is in force.
+  struct isahp_epoch epoch;
   // What may be used now and could not before.
   struct isahp_set added;
   // What may no longer be used.
   struct isahp_set removed;
   // All that may be used now.
   struct isahp_set available;
+  // For a trap of this process, the features of the instructions that raised #UD.
+  struct isahp_set trapped;
 } isahp_event;
 
-// Called when features come or go. Returns ISAHP_OK once the removed features
-// are left: no thread that the callback speaks for uses them any more. Any
-// other value refuses; a planned removal is then called off.
+// Called when features come or go.
+//
+// Returns ISAHP_OK once the removed features are left: no thread that the callback speaks for
+// uses them any more (threads inside isahp_enter() and isahp_exit() are waited for by the
+// library). A positive value asks for that many milliseconds: the callback is then called again
+// with the same event, unless isahp_left() has come first. A negative value refuses; a planned
+// removal is then called off (see isahp_refuse()).
+//
+// It may register, unregister and poll. It must not unwind.
 typedef int32_t (*isahp_callback)(void *userdata, const struct isahp_event *event);
+
+// Called with userdata once it is not used any more; never from a signal handler.
+typedef void (*isahp_release)(void *userdata);
 
 // What isahp_register() takes.
 typedef struct isahp_registration {
   // sizeof(isahp_registration).
   size_t size;
-  // ISAHP_EAGER.
+  // ISAHP_EAGER, ISAHP_BY_POLL, ISAHP_IN_TRAP, ISAHP_INITIAL.
   uint32_t flags;
-  // 0.
-  uint32_t reserved;
+  // Higher ones are called first.
+  int32_t priority;
   // Linux names of the features to hear of, separated by spaces; NULL or ""
   // for all.
   const char *features;
@@ -141,6 +194,14 @@ typedef struct isahp_registration {
   isahp_callback callback;
   // First argument of callback.
   void *userdata;
+  // NULL, or called when the registration has ended.
+  isahp_release release;
+  // Handles of registrations that this one builds upon: it is called after them when something
+  // was added, and before them when something is removed, each time once they have answered.
+  // NULL if there is none. Handles that are not registered (any more) have no effect.
+  const uint64_t *after;
+  // How many.
+  size_t after_count;
 } isahp_registration;
 
 // A slot: holds the best variant. Zero before isahp_slot_init(). Must not move
@@ -152,6 +213,29 @@ typedef struct isahp_slot {
   uint64_t reserved[3];
 } isahp_slot;
 
+// Called after another variant of a slot has come into force: from the library's thread, or
+// inside isahp_poll(). `from` and `to` are indexes of variants; changes in between may have gone
+// unseen.
+typedef void (*isahp_observer)(void *userdata, struct isahp_slot *slot, size_t from, size_t to);
+
+// How a slot is to be kept. All zero but the size is the default.
+typedef struct isahp_slot_options {
+  // sizeof(isahp_slot_options).
+  size_t size;
+  // ISAHP_SLOT_SECTIONED.
+  uint32_t flags;
+  // 0.
+  uint32_t reserved;
+  // Its name, for $ISAHOTPLUG_FORCE; NULL for none.
+  const char *name;
+  // NULL, or called after each change.
+  isahp_observer observer;
+  // First argument of observer.
+  void *userdata;
+  // NULL, or called when the slot has been released.
+  isahp_release release;
+} isahp_slot_options;
+
 // Any function; cast it to its type before the call.
 typedef void (*isahp_function)(void);
 
@@ -162,6 +246,8 @@ typedef struct isahp_variant {
   // Linux names of the features that it uses, separated by spaces; NULL or
   // "" for none.
   const char *features;
+  // Its name, for isahp_slot_force() and $ISAHOTPLUG_FORCE; NULL for none.
+  const char *name;
 } isahp_variant;
 
 // What the #UD handler did so far.
@@ -176,17 +262,37 @@ typedef struct isahp_counters {
   uint64_t address;
 } isahp_counters;
 
+// How many instructions were emulated at an address.
+typedef struct isahp_address_count {
+  // Of the instruction that trapped.
+  uint64_t address;
+  // Emulated there, and in the bursts that began there.
+  uint64_t count;
+} isahp_address_count;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
 
-// Starts the library; again does nothing. Installs the #UD handler, looks for
-// the agent, starts a thread unless ISAHP_POLL. `options` may be NULL.
+// Starts the library; installs the #UD handler, looks for the agent, starts a thread unless
+// ISAHP_POLL. `options` may be NULL.
+//
+// Each success counts, and wants an isahp_unload(). Where another copy of the library serves the
+// process already this one joins it: there is one handler and one connection with the agent.
+//
+// After fork() the child keeps the handler, the slots and the registrations. It gets events from
+// its first isahp_init(), isahp_poll(), isahp_register() or isahp_slot_init() on.
 //
 // # Safety
 // `options` must be NULL or point to an isahp_options whose strings are C
-// strings; `log` must be callable from any thread until the process ends.
+// strings; `log` must be callable from any thread until isahp_unload() has returned.
 int32_t isahp_init(const struct isahp_options *options);
+
+// Takes one isahp_init() back. The last one of this copy of the library ends its registrations,
+// releases its slots (each keeps its last variant) and waits for their callbacks; the last one of
+// the process also stops the thread, leaves the agent and takes the #UD handler away: what is lost
+// later kills. ISAHP_ERROR_BUSY inside a callback.
+int32_t isahp_unload(void);
 
 // The version of the library: 0x00MMmmpp.
 //
@@ -198,7 +304,14 @@ uint32_t isahp_version(void);
 // Async-signal-safe.
 const char *isahp_error_text(int32_t result);
 
-// The published generation; 0 before isahp_init(). One load.
+// Writes what the last function that failed on this thread had to say to `buffer` of `size`
+// bytes, cut off if need be and always terminated.
+//
+// # Safety
+// `buffer` must be writable for `size` bytes, or NULL.
+int32_t isahp_error_message(char *buffer, size_t size);
+
+// The published generation; 0 before isahp_init(). A few loads.
 //
 // Async-signal-safe.
 uint64_t isahp_generation(void);
@@ -208,6 +321,39 @@ uint64_t isahp_generation(void);
 // # Safety
 // `name` must be a C string and `id` writable, or either NULL.
 int32_t isahp_feature(const char *name, uint32_t *id);
+
+// What Linux calls the feature with this id, as a string that lives for ever; NULL if there is
+// no such feature.
+//
+// Async-signal-safe.
+const char *isahp_feature_name(uint32_t id);
+
+// 1 if the loss of the feature with this id does not fault but gives wrong results (lzcnt runs as
+// bsr, tzcnt as bsf); 0 if not, or if there is no such feature.
+//
+// Async-signal-safe.
+int32_t isahp_feature_is_silent(uint32_t id);
+
+// Reads Linux names of features, separated by spaces, into a set.
+//
+// # Safety
+// `names` must be a C string and `set` writable, or either NULL.
+int32_t isahp_set_parse(const char *names, struct isahp_set *set);
+
+// Writes the names of the features in `set`, separated by spaces, to `buffer` of `size` bytes,
+// cut off if need be and always terminated.
+//
+// # Safety
+// `set` must be readable, `buffer` writable for `size` bytes, or either NULL.
+int32_t isahp_set_format(const struct isahp_set *set, char *buffer, size_t size);
+
+// 1 if the feature with this id is in the set, 0 if not. NULL is an empty set.
+//
+// Async-signal-safe.
+//
+// # Safety
+// `set` must be readable or NULL.
+int32_t isahp_set_has(const struct isahp_set *set, uint32_t id);
 
 // 1 if the feature with this id may be used now, 0 if not (or if there is no
 // such feature, or before isahp_init()). Lock-free.
@@ -223,51 +369,105 @@ int32_t isahp_has(uint32_t id);
 // `set` must be writable or NULL.
 int32_t isahp_available(struct isahp_set *set);
 
+// What CPUID shows. Lock-free.
+//
+// Async-signal-safe.
+//
+// # Safety
+// `set` must be writable or NULL.
+int32_t isahp_visible(struct isahp_set *set);
+
+// What may be used though CPUID does not show it. Lock-free.
+//
+// Async-signal-safe.
+//
+// # Safety
+// `set` must be writable or NULL.
+int32_t isahp_bonus(struct isahp_set *set);
+
+// What CPUID shows and must not be used. Lock-free.
+//
+// Async-signal-safe.
+//
+// # Safety
+// `set` must be writable or NULL.
+int32_t isahp_lost(struct isahp_set *set);
+
 // Calls back whenever one of the features comes or goes. `*handle` names the
 // registration for isahp_unregister(); `handle` may be NULL.
 //
+// What comes and goes is reckoned from the moment of the call: ask isahp_has() after it, or use
+// ISAHP_INITIAL.
+//
 // # Safety
 // `registration` must point to an isahp_registration whose features are a C
-// string or NULL, and whose callback may be called with userdata, from the
-// library's thread or isahp_poll(), until isahp_unregister() has returned.
+// string or NULL, whose `after` has `after_count` handles, and whose callback may be called with
+// userdata until isahp_unregister() has returned.
 int32_t isahp_register(const struct isahp_registration *registration, uint64_t *handle);
 
-// Ends a registration. Returns when its callback is not running any more; from
-// inside the callback, at once.
+// Ends a registration. Returns when its callback is not running any more; inside the callback
+// at once, and it takes effect when that has returned. ISAHP_ERROR_BUSY if the callback runs on
+// another thread and waits for this one; the registration has ended all the same.
 int32_t isahp_unregister(uint64_t handle);
 
+// Says for a callback that has asked for time that the removed features are left.
+// ISAHP_ERROR_NOT_FOUND if it has not.
+int32_t isahp_left(uint64_t handle);
+
+// For the return statement of a callback: refuses, for a reason that reaches the operator.
+// Returns ISAHP_REFUSE. NULL gives no reason.
+//
+// # Safety
+// `reason` must be a C string or NULL.
+int32_t isahp_refuse(const char *reason);
+
 // A descriptor that becomes readable when isahp_poll() has something to do;
-// for poll(2) and the like, not to be read or closed.
+// for poll(2) and the like, not to be read or closed. It stays the same until isahp_unload(),
+// also in the child of a fork.
 //
 // # Safety
 // `fd` must be writable or NULL.
 int32_t isahp_fd(int32_t *fd);
 
-// Takes in what is new and calls back from here. A few nanoseconds when there
-// is no news. Call it where none of your threads uses a feature that may go.
-// `*calls` is how many callbacks ran; `calls` may be NULL.
+// Takes in what is new and calls back from here those who are to be called here. A few
+// nanoseconds when there is no news. Call it where none of your threads uses a feature that may
+// go. `*calls` is how many callbacks ran; `calls` may be NULL.
 //
 // # Safety
 // `calls` must be writable or NULL.
 int32_t isahp_poll(uint32_t *calls);
 
 // Takes the best of `count` variants, best first, into the slot and keeps it
-// so. The last should need nothing.
+// so. The last should need nothing. `options` may be NULL.
+//
+// Again with the same variants does nothing; with others it is ISAHP_ERROR_INVALID.
 //
 // # Safety
 // `slot` must stay where it is until isahp_slot_release() has returned;
-// `variants` must point to `count` variants whose features are C strings or
-// NULL.
+// `variants` must point to `count` variants whose strings are C strings or
+// NULL; `options` to an isahp_slot_options or be NULL.
 int32_t isahp_slot_init(struct isahp_slot *slot,
+                        const struct isahp_slot_options *options,
                         const struct isahp_variant *variants,
                         size_t count);
 
-// Gives a slot back; it keeps its last variant. Not from a signal handler or
-// from code that a trap may interrupt.
+// Gives a slot back; it keeps its last variant. Returns when its observer is not running any
+// more, as isahp_unregister() does.
 //
 // # Safety
 // `slot` must be one that isahp_slot_init() took, or NULL.
 int32_t isahp_slot_release(struct isahp_slot *slot);
+
+// Forces the variant of this name as long as its features are available; NULL for the best one
+// again. ISAHP_ERROR_NOT_FOUND if there is none, ISAHP_ERROR_NO_VARIANT if its features are not
+// available now; nothing changes then.
+//
+// $ISAHOTPLUG_FORCE does so from outside, for slots as they are initialised: `SLOT=VARIANT`, more
+// of them separated by commas, `*` for every slot. What cannot be forced is logged.
+//
+// # Safety
+// `slot` must be one that isahp_slot_init() took, or NULL; `variant` a C string or NULL.
+int32_t isahp_slot_force(struct isahp_slot *slot, const char *variant);
 
 // The variant in force, after a look at the generation: follows by itself in a
 // program that neither polls nor has the library's thread.
@@ -276,6 +476,18 @@ int32_t isahp_slot_release(struct isahp_slot *slot);
 // `slot` must be one that isahp_slot_init() took, or NULL (which gives NULL).
 isahp_function isahp_slot_checked(struct isahp_slot *slot);
 
+// Begins a read-side section of this thread: until isahp_exit() a planned removal of this process
+// is not acknowledged. Sections nest. Keep them short. The variant that is read from a slot inside
+// a section may be called until its end.
+//
+// Async-signal-safe.
+void isahp_enter(void);
+
+// Ends the section that isahp_enter() has begun on this thread; without one it does nothing.
+//
+// Async-signal-safe.
+void isahp_exit(void);
+
 // What the #UD handler did so far.
 //
 // Async-signal-safe.
@@ -283,6 +495,32 @@ isahp_function isahp_slot_checked(struct isahp_slot *slot);
 // # Safety
 // `counters` must point to an isahp_counters whose size is set, or be NULL.
 int32_t isahp_count(struct isahp_counters *counters);
+
+// How many instructions that need the feature with this id were emulated so far.
+//
+// Async-signal-safe.
+//
+// # Safety
+// `count` must be writable or NULL.
+int32_t isahp_count_feature(uint32_t id, uint64_t *count);
+
+// Where instructions were emulated, most first: fills `counts` with up to `capacity` entries, and
+// `*count` is how many.
+//
+// Async-signal-safe.
+//
+// # Safety
+// `counts` must be writable for `capacity` entries, `count` writable, or either NULL.
+int32_t isahp_count_addresses(struct isahp_address_count *counts, size_t capacity, size_t *count);
+
+// The addresses of the instructions that trapped last, the latest first: fills `addresses` with
+// up to `capacity` of them, and `*count` is how many.
+//
+// Async-signal-safe.
+//
+// # Safety
+// `addresses` must be writable for `capacity` numbers, `count` writable, or either NULL.
+int32_t isahp_last_addresses(uint64_t *addresses, size_t capacity, size_t *count);
 
 // Writes how the library stands with the agent, in words, to `buffer` of
 // `size` bytes, cut off if need be and always terminated.

@@ -5,48 +5,65 @@
 //! unless said otherwise; userdata is the first argument of a callback; structs
 //! begin with their size and can grow. Every function may be called from any
 //! thread; from a signal handler only those that say so. No panic crosses.
+//!
+//! Most of them only go on to the [`Junction`](crate::junction::Junction) of the copy of this
+//! library that serves the process, where [`entry`](crate::entry) does the work.
 #![expect(non_camel_case_types, reason = "these are the C names")]
 
 use std::ffi::{CStr, c_char, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use dispatch::Variant;
-use isa::{Feature, FeatureSet, WORDS};
+use isa::{Feature, FeatureSet, RemovalClass, WORDS};
 
-use crate::event::{Answer, Event};
-use crate::runtime::{self, Error, Options};
-use crate::slots::{self, Function, Target};
+use crate::entry;
+use crate::junction::{joined, owner, table};
 
 /// All went well.
 pub const ISAHP_OK: i32 = 0;
-/// An argument is NULL or makes no sense; isahp_error_text() says which.
+/// An argument is NULL or makes no sense; isahp_error_message() says which.
 pub const ISAHP_ERROR_INVALID: i32 = -1;
 /// isahp_init() has not been called.
 pub const ISAHP_ERROR_NOT_INITIALISED: i32 = -2;
-/// isahp_poll() was called from inside a callback.
+/// Not now: from a signal handler that has interrupted this library, from a callback that runs in
+/// the #UD handler, or where the thread would wait for itself.
 pub const ISAHP_ERROR_BUSY: i32 = -3;
 /// No variant of the slot fits what is available.
 pub const ISAHP_ERROR_NO_VARIANT: i32 = -4;
-/// A variant uses a feature whose loss does not fault (lzcnt, tzcnt, ...): a
-/// slot cannot protect a call that is already running.
+/// A variant uses a feature whose loss does not fault (lzcnt, tzcnt, ...) and its slot is not one
+/// that is called only inside sections (ISAHP_SLOT_SECTIONED).
 pub const ISAHP_ERROR_SILENT: i32 = -5;
 /// A system call failed.
 pub const ISAHP_ERROR_SYSTEM: i32 = -6;
-/// There is no such handle, slot, or feature name.
+/// There is no such handle, slot, variant or feature name.
 pub const ISAHP_ERROR_NOT_FOUND: i32 = -7;
 /// A mistake in this library.
 pub const ISAHP_ERROR_INTERNAL: i32 = -8;
+/// The copy of the library that serves the process is older and cannot do that.
+pub const ISAHP_ERROR_UNSUPPORTED: i32 = -9;
+/// What a callback returns to refuse; any negative value does.
+pub const ISAHP_REFUSE: i32 = -100;
 
 /// isahp_options.flags: no thread; the program calls isahp_poll().
 pub const ISAHP_POLL: u32 = 1;
-/// isahp_options.flags: do not install the #UD handler.
+/// isahp_options.flags: do not install the #UD handler. Such a copy of the library neither joins
+/// another one nor is joined.
 pub const ISAHP_NO_TRAP: u32 = 2;
 
 /// isahp_registration.flags: a planned removal waits for this callback.
 pub const ISAHP_EAGER: u32 = 1;
+/// isahp_registration.flags: called inside isahp_poll(), though the library has a thread.
+pub const ISAHP_BY_POLL: u32 = 2;
+/// isahp_registration.flags: called, besides, inside the #UD handler, on the thread that met an
+/// instruction that is lost, before it goes on. The callback must be async-signal-safe, may run on
+/// several threads at once, and must call only those functions of this library that are
+/// async-signal-safe. What it returns there has no meaning.
+pub const ISAHP_IN_TRAP: u32 = 4;
+/// isahp_registration.flags: the first event comes at once and tells of all that is available, as
+/// added.
+pub const ISAHP_INITIAL: u32 = 8;
+
+/// isahp_slot_options.flags: the slot is called only between isahp_enter() and isahp_exit(). Its
+/// variants may use features whose loss does not fault.
+pub const ISAHP_SLOT_SECTIONED: u32 = 1;
 
 /// isahp_event.cause: the state at start.
 pub const ISAHP_CAUSE_START: u32 = 0;
@@ -79,47 +96,77 @@ pub struct isahp_options {
     pub flags: u32,
     /// 0.
     pub reserved: u32,
-    /// What the agent calls this process; NULL for the program's name.
+    /// What the agent calls this process; NULL for the program's name. The first who gives a name
+    /// is heard.
     pub name: *const c_char,
-    /// The agent's directory; NULL for $ISAHOTPLUG_RUN_DIR or /run/isahotplug.
+    /// The agent's directory; NULL for $ISAHOTPLUG_RUN_DIR or /run/isahotplug. The first
+    /// isahp_init() of the process decides.
     pub run_dir: *const c_char,
     /// Called with each of the few lines worth reading, from any thread; NULL
-    /// for stderr if $ISAHOTPLUG_LOG is set, nowhere otherwise.
+    /// for stderr if $ISAHOTPLUG_LOG is set, nowhere otherwise. It must not call this library.
     pub log: Option<unsafe extern "C" fn(userdata: *mut c_void, line: *const c_char)>,
     /// First argument of log.
     pub log_userdata: *mut c_void,
 }
 
-/// What changed.
+/// Which host, since which boot, said it how many times.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct isahp_epoch {
+    /// The machine id of the host; all zero if no host has said anything yet.
+    pub machine: [u8; 16],
+    /// Its boot id.
+    pub boot: [u8; 16],
+    /// Counts its offers.
+    pub sequence: u64,
+}
+
+/// What changed since the callback was called last (or was registered).
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct isahp_event {
     /// sizeof(isahp_event) of the library.
     pub size: usize,
-    /// ISAHP_CAUSE_...
+    /// ISAHP_CAUSE_... of the latest change.
     pub cause: u32,
-    /// 0.
-    pub reserved: u32,
+    /// How many times the callback has asked for time for this very event.
+    pub attempt: u32,
     /// The generation that is published now.
     pub generation: u64,
     /// When the news reached the guest, or this process for its own trap:
     /// microseconds on CLOCK_MONOTONIC.
     pub since_us: u64,
+    /// For ISAHP_CAUSE_PREPARE, until when the host waits for an answer: microseconds on
+    /// CLOCK_MONOTONIC; otherwise 0.
+    pub deadline_us: u64,
     /// For a trap of this process, the instruction emulated last; otherwise 0.
     pub address: u64,
+    /// The host whose offer is in force.
+    pub epoch: isahp_epoch,
     /// What may be used now and could not before.
     pub added: isahp_set,
     /// What may no longer be used.
     pub removed: isahp_set,
     /// All that may be used now.
     pub available: isahp_set,
+    /// For a trap of this process, the features of the instructions that raised #UD.
+    pub trapped: isahp_set,
 }
 
-/// Called when features come or go. Returns ISAHP_OK once the removed features
-/// are left: no thread that the callback speaks for uses them any more. Any
-/// other value refuses; a planned removal is then called off.
+/// Called when features come or go.
+///
+/// Returns ISAHP_OK once the removed features are left: no thread that the callback speaks for
+/// uses them any more (threads inside isahp_enter() and isahp_exit() are waited for by the
+/// library). A positive value asks for that many milliseconds: the callback is then called again
+/// with the same event, unless isahp_left() has come first. A negative value refuses; a planned
+/// removal is then called off (see isahp_refuse()).
+///
+/// It may register, unregister and poll. It must not unwind.
 pub type isahp_callback =
     Option<unsafe extern "C" fn(userdata: *mut c_void, event: *const isahp_event) -> i32>;
+
+/// Called with userdata once it is not used any more; never from a signal handler.
+pub type isahp_release = Option<unsafe extern "C" fn(userdata: *mut c_void)>;
 
 /// What isahp_register() takes.
 #[repr(C)]
@@ -127,10 +174,10 @@ pub type isahp_callback =
 pub struct isahp_registration {
     /// sizeof(isahp_registration).
     pub size: usize,
-    /// ISAHP_EAGER.
+    /// ISAHP_EAGER, ISAHP_BY_POLL, ISAHP_IN_TRAP, ISAHP_INITIAL.
     pub flags: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Higher ones are called first.
+    pub priority: i32,
     /// Linux names of the features to hear of, separated by spaces; NULL or ""
     /// for all.
     pub features: *const c_char,
@@ -138,6 +185,14 @@ pub struct isahp_registration {
     pub callback: isahp_callback,
     /// First argument of callback.
     pub userdata: *mut c_void,
+    /// NULL, or called when the registration has ended.
+    pub release: isahp_release,
+    /// Handles of registrations that this one builds upon: it is called after them when something
+    /// was added, and before them when something is removed, each time once they have answered.
+    /// NULL if there is none. Handles that are not registered (any more) have no effect.
+    pub after: *const u64,
+    /// How many.
+    pub after_count: usize,
 }
 
 /// Any function; cast it to its type before the call.
@@ -152,6 +207,8 @@ pub struct isahp_variant {
     /// Linux names of the features that it uses, separated by spaces; NULL or
     /// "" for none.
     pub features: *const c_char,
+    /// Its name, for isahp_slot_force() and $ISAHOTPLUG_FORCE; NULL for none.
+    pub name: *const c_char,
 }
 
 /// A slot: holds the best variant. Zero before isahp_slot_init(). Must not move
@@ -163,6 +220,33 @@ pub struct isahp_slot {
     pub function: *mut c_void,
     /// The library's.
     pub reserved: [u64; 3],
+}
+
+/// Called after another variant of a slot has come into force: from the library's thread, or
+/// inside isahp_poll(). `from` and `to` are indexes of variants; changes in between may have gone
+/// unseen.
+pub type isahp_observer = Option<
+    unsafe extern "C" fn(userdata: *mut c_void, slot: *mut isahp_slot, from: usize, to: usize),
+>;
+
+/// How a slot is to be kept. All zero but the size is the default.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct isahp_slot_options {
+    /// sizeof(isahp_slot_options).
+    pub size: usize,
+    /// ISAHP_SLOT_SECTIONED.
+    pub flags: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Its name, for $ISAHOTPLUG_FORCE; NULL for none.
+    pub name: *const c_char,
+    /// NULL, or called after each change.
+    pub observer: isahp_observer,
+    /// First argument of observer.
+    pub userdata: *mut c_void,
+    /// NULL, or called when the slot has been released.
+    pub release: isahp_release,
 }
 
 /// What the #UD handler did so far.
@@ -179,121 +263,45 @@ pub struct isahp_counters {
     pub address: u64,
 }
 
-fn code(error: &Error) -> i32 {
-    match error {
-        Error::Invalid(_) => ISAHP_ERROR_INVALID,
-        Error::NotInitialised => ISAHP_ERROR_NOT_INITIALISED,
-        Error::Busy => ISAHP_ERROR_BUSY,
-        Error::NoVariant => ISAHP_ERROR_NO_VARIANT,
-        Error::Silent(_) => ISAHP_ERROR_SILENT,
-        Error::System(_) => ISAHP_ERROR_SYSTEM,
-    }
+/// How many instructions were emulated at an address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct isahp_address_count {
+    /// Of the instruction that trapped.
+    pub address: u64,
+    /// Emulated there, and in the bursts that began there.
+    pub count: u64,
 }
 
-/// The one way out of Rust: a panic becomes an error.
-fn boundary(body: impl FnOnce() -> Result<i32, Error>) -> i32 {
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(value)) => value,
-        Ok(Err(error)) => {
-            // A log function of the program's may panic, too.
-            let _ = catch_unwind(AssertUnwindSafe(|| {
-                if let Ok(runtime) = runtime::get() {
-                    runtime.log(&error.to_string());
-                }
-            }));
-            code(&error)
-        }
-        Err(_) => ISAHP_ERROR_INTERNAL,
-    }
-}
-
-fn invalid(what: &str) -> Error {
-    Error::Invalid(what.into())
-}
-
-/// # Safety
-/// `text` must be NULL or a C string.
-unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<Option<&'a str>, Error> {
-    if text.is_null() {
-        return Ok(None);
-    }
-    // SAFETY: passed on from the caller.
-    let text = unsafe { CStr::from_ptr(text) };
-    text.to_str()
-        .map(Some)
-        .map_err(|_| invalid(&format!("{what} is not UTF-8")))
-}
-
-/// # Safety
-/// `names` must be NULL or a C string.
-unsafe fn features(names: *const c_char, what: &str) -> Result<FeatureSet, Error> {
-    // SAFETY: passed on from the caller.
-    match unsafe { text(names, what) }? {
-        None | Some("") => Ok(FeatureSet::EMPTY),
-        Some(names) => names.parse().map_err(|e| invalid(&format!("{what}: {e}"))),
-    }
-}
-
-fn c_set(set: FeatureSet) -> isahp_set {
+pub(crate) fn c_set(set: FeatureSet) -> isahp_set {
     isahp_set { words: set.words() }
 }
 
-/// A userdata pointer that travels to the library's thread with its callback;
-/// that it may is the callback's promise.
-#[derive(Clone, Copy)]
-struct Userdata(*mut c_void);
-// SAFETY: see the type.
-unsafe impl Send for Userdata {}
-// SAFETY: see the type.
-unsafe impl Sync for Userdata {}
-impl Userdata {
-    fn get(self) -> *mut c_void {
-        self.0
-    }
-}
-
-/// Starts the library; again does nothing. Installs the #UD handler, looks for
-/// the agent, starts a thread unless ISAHP_POLL. `options` may be NULL.
+/// Starts the library; installs the #UD handler, looks for the agent, starts a thread unless
+/// ISAHP_POLL. `options` may be NULL.
+///
+/// Each success counts, and wants an isahp_unload(). Where another copy of the library serves the
+/// process already this one joins it: there is one handler and one connection with the agent.
+///
+/// After fork() the child keeps the handler, the slots and the registrations. It gets events from
+/// its first isahp_init(), isahp_poll(), isahp_register() or isahp_slot_init() on.
 ///
 /// # Safety
 /// `options` must be NULL or point to an isahp_options whose strings are C
-/// strings; `log` must be callable from any thread until the process ends.
+/// strings; `log` must be callable from any thread until isahp_unload() has returned.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_init(options: *const isahp_options) -> i32 {
-    boundary(|| {
-        let mut chosen = Options::default();
-        // SAFETY: NULL or readable, says the caller.
-        if let Some(options) = unsafe { options.as_ref() } {
-            if options.size < size_of::<isahp_options>() {
-                return Err(invalid("isahp_options.size is too small"));
-            }
-            if options.flags & !(ISAHP_POLL | ISAHP_NO_TRAP) != 0 {
-                return Err(invalid("isahp_options.flags has unknown bits"));
-            }
-            chosen.poll = options.flags & ISAHP_POLL != 0;
-            chosen.no_trap = options.flags & ISAHP_NO_TRAP != 0;
-            // SAFETY: NULL or C strings, says the caller.
-            let (name, run_dir) = unsafe {
-                (
-                    text(options.name, "isahp_options.name")?,
-                    text(options.run_dir, "isahp_options.run_dir")?,
-                )
-            };
-            chosen.name = name.unwrap_or_default().into();
-            chosen.run_dir = run_dir.map(PathBuf::from);
-            if let Some(log) = options.log {
-                let userdata = Userdata(options.log_userdata);
-                chosen.log = Some(Arc::new(move |line: &str| {
-                    let line: Vec<u8> = line.bytes().filter(|&b| b != 0).chain([0]).collect();
-                    // SAFETY: callable from any thread, says the caller; the
-                    // line ends with its only zero.
-                    unsafe { log(userdata.get(), line.as_ptr().cast()) };
-                }));
-            }
-        }
-        runtime::init(chosen)?;
-        Ok(ISAHP_OK)
-    })
+    // SAFETY: passed on from the caller.
+    unsafe { crate::junction::init(options) }
+}
+
+/// Takes one isahp_init() back. The last one of this copy of the library ends its registrations,
+/// releases its slots (each keeps its last variant) and waits for their callbacks; the last one of
+/// the process also stops the thread, leaves the agent and takes the #UD handler away: what is lost
+/// later kills. ISAHP_ERROR_BUSY inside a callback.
+#[unsafe(no_mangle)]
+pub extern "C" fn isahp_unload() -> i32 {
+    crate::junction::unload()
 }
 
 /// The version of the library: 0x00MMmmpp.
@@ -301,11 +309,12 @@ pub unsafe extern "C" fn isahp_init(options: *const isahp_options) -> i32 {
 /// Async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn isahp_version() -> u32 {
-    const VERSION: u32 = number(env!("CARGO_PKG_VERSION_MAJOR")) << 16
-        | number(env!("CARGO_PKG_VERSION_MINOR")) << 8
-        | number(env!("CARGO_PKG_VERSION_PATCH"));
     VERSION
 }
+
+pub(crate) const VERSION: u32 = number(env!("CARGO_PKG_VERSION_MAJOR")) << 16
+    | number(env!("CARGO_PKG_VERSION_MINOR")) << 8
+    | number(env!("CARGO_PKG_VERSION_PATCH"));
 
 /// A decimal number, at compile time.
 const fn number(text: &str) -> u32 {
@@ -324,23 +333,39 @@ pub extern "C" fn isahp_error_text(result: i32) -> *const c_char {
         ISAHP_OK => c"ok",
         ISAHP_ERROR_INVALID => c"invalid argument",
         ISAHP_ERROR_NOT_INITIALISED => c"isahp_init has not been called",
-        ISAHP_ERROR_BUSY => c"events are being dispatched",
+        ISAHP_ERROR_BUSY => c"not from here: it would wait for itself",
         ISAHP_ERROR_NO_VARIANT => c"no variant fits the available features",
         ISAHP_ERROR_SILENT => c"a variant uses a feature whose loss does not fault",
         ISAHP_ERROR_SYSTEM => c"a system call failed",
         ISAHP_ERROR_NOT_FOUND => c"not found",
         ISAHP_ERROR_INTERNAL => c"internal error of libisahotplug",
+        ISAHP_ERROR_UNSUPPORTED => c"the copy of libisahotplug in this process is too old for that",
+        ISAHP_REFUSE => c"refused",
         _ => c"unknown result",
     };
     text.as_ptr()
 }
 
-/// The published generation; 0 before isahp_init(). One load.
+/// Writes what the last function that failed on this thread had to say to `buffer` of `size`
+/// bytes, cut off if need be and always terminated.
+///
+/// # Safety
+/// `buffer` must be writable for `size` bytes, or NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isahp_error_message(buffer: *mut c_char, size: usize) -> i32 {
+    // SAFETY: passed on from the caller.
+    unsafe { (table().error_message)(buffer, size) }
+}
+
+/// The published generation; 0 before isahp_init(). A few loads.
 ///
 /// Async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn isahp_generation() -> u64 {
-    crate::generation()
+    match joined() {
+        None => entry::generation(),
+        Some(other) => (other.generation)(),
+    }
 }
 
 /// The id of the feature that Linux calls `name`, such as "avx2".
@@ -349,19 +374,91 @@ pub extern "C" fn isahp_generation() -> u64 {
 /// `name` must be a C string and `id` writable, or either NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_feature(name: *const c_char, id: *mut u32) -> i32 {
-    boundary(|| {
-        // SAFETY: NULL or a C string, says the caller.
-        let name = unsafe { text(name, "name") }?.ok_or_else(|| invalid("name is NULL"))?;
-        if id.is_null() {
-            return Err(invalid("id is NULL"));
-        }
-        let Some(feature) = Feature::from_name(name) else {
-            return Ok(ISAHP_ERROR_NOT_FOUND);
-        };
-        // SAFETY: not NULL, writable, says the caller.
-        unsafe { id.write(feature.id().into()) };
-        Ok(ISAHP_OK)
-    })
+    if name.is_null() || id.is_null() {
+        return ISAHP_ERROR_INVALID;
+    }
+    // SAFETY: a C string, says the caller.
+    let name = unsafe { CStr::from_ptr(name) }.to_str();
+    let Some(feature) = name.ok().and_then(Feature::from_name) else {
+        return ISAHP_ERROR_NOT_FOUND;
+    };
+    // SAFETY: not NULL, writable, says the caller.
+    unsafe { id.write(feature.id().into()) };
+    ISAHP_OK
+}
+
+/// What Linux calls the feature with this id, as a string that lives for ever; NULL if there is
+/// no such feature.
+///
+/// Async-signal-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn isahp_feature_name(id: u32) -> *const c_char {
+    crate::names::of(id).map_or(std::ptr::null(), CStr::as_ptr)
+}
+
+/// 1 if the loss of the feature with this id does not fault but gives wrong results (lzcnt runs as
+/// bsr, tzcnt as bsf); 0 if not, or if there is no such feature.
+///
+/// Async-signal-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn isahp_feature_is_silent(id: u32) -> i32 {
+    let feature = u16::try_from(id).ok().and_then(Feature::from_id);
+    i32::from(feature.is_some_and(|feature| feature.class() == RemovalClass::Silent))
+}
+
+/// Reads Linux names of features, separated by spaces, into a set.
+///
+/// # Safety
+/// `names` must be a C string and `set` writable, or either NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isahp_set_parse(names: *const c_char, set: *mut isahp_set) -> i32 {
+    if names.is_null() || set.is_null() {
+        return ISAHP_ERROR_INVALID;
+    }
+    // SAFETY: a C string, says the caller.
+    let names = unsafe { CStr::from_ptr(names) }.to_str();
+    let Some(parsed) = names
+        .ok()
+        .and_then(|names| names.parse::<FeatureSet>().ok())
+    else {
+        return ISAHP_ERROR_NOT_FOUND;
+    };
+    // SAFETY: not NULL, writable, says the caller.
+    unsafe { set.write(c_set(parsed)) };
+    ISAHP_OK
+}
+
+/// Writes the names of the features in `set`, separated by spaces, to `buffer` of `size` bytes,
+/// cut off if need be and always terminated.
+///
+/// # Safety
+/// `set` must be readable, `buffer` writable for `size` bytes, or either NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isahp_set_format(
+    set: *const isahp_set,
+    buffer: *mut c_char,
+    size: usize,
+) -> i32 {
+    // SAFETY: NULL or readable, says the caller.
+    let Some(set) = (unsafe { set.as_ref() }) else {
+        return ISAHP_ERROR_INVALID;
+    };
+    let text = FeatureSet::from_words(set.words).to_string();
+    // SAFETY: NULL or writable, says the caller.
+    unsafe { entry::write_text(&text, buffer, size) }
+}
+
+/// 1 if the feature with this id is in the set, 0 if not. NULL is an empty set.
+///
+/// Async-signal-safe.
+///
+/// # Safety
+/// `set` must be readable or NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isahp_set_has(set: *const isahp_set, id: u32) -> i32 {
+    // SAFETY: NULL or readable, says the caller.
+    let word = unsafe { set.as_ref() }.and_then(|set| set.words.get(id as usize / 64));
+    i32::from(word.is_some_and(|word| word >> (id % 64) & 1 == 1))
 }
 
 /// 1 if the feature with this id may be used now, 0 if not (or if there is no
@@ -370,8 +467,10 @@ pub unsafe extern "C" fn isahp_feature(name: *const c_char, id: *mut u32) -> i32
 /// Async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn isahp_has(id: u32) -> i32 {
-    let feature = u16::try_from(id).ok().and_then(Feature::from_id);
-    i32::from(feature.is_some_and(crate::has))
+    match joined() {
+        None => entry::has(id),
+        Some(other) => (other.has)(id),
+    }
 }
 
 /// All that may be used now. Lock-free.
@@ -382,174 +481,159 @@ pub extern "C" fn isahp_has(id: u32) -> i32 {
 /// `set` must be writable or NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_available(set: *mut isahp_set) -> i32 {
-    if set.is_null() {
-        return ISAHP_ERROR_INVALID;
-    }
-    // SAFETY: not NULL, writable, says the caller.
-    unsafe { set.write(c_set(crate::available())) };
-    ISAHP_OK
+    // SAFETY: passed on from the caller.
+    unsafe { (table().set)(entry::AVAILABLE, set) }
+}
+
+/// What CPUID shows. Lock-free.
+///
+/// Async-signal-safe.
+///
+/// # Safety
+/// `set` must be writable or NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isahp_visible(set: *mut isahp_set) -> i32 {
+    // SAFETY: passed on from the caller.
+    unsafe { (table().set)(entry::VISIBLE, set) }
+}
+
+/// What may be used though CPUID does not show it. Lock-free.
+///
+/// Async-signal-safe.
+///
+/// # Safety
+/// `set` must be writable or NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isahp_bonus(set: *mut isahp_set) -> i32 {
+    // SAFETY: passed on from the caller.
+    unsafe { (table().set)(entry::BONUS, set) }
+}
+
+/// What CPUID shows and must not be used. Lock-free.
+///
+/// Async-signal-safe.
+///
+/// # Safety
+/// `set` must be writable or NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isahp_lost(set: *mut isahp_set) -> i32 {
+    // SAFETY: passed on from the caller.
+    unsafe { (table().set)(entry::LOST, set) }
 }
 
 /// Calls back whenever one of the features comes or goes. `*handle` names the
 /// registration for isahp_unregister(); `handle` may be NULL.
 ///
+/// What comes and goes is reckoned from the moment of the call: ask isahp_has() after it, or use
+/// ISAHP_INITIAL.
+///
 /// # Safety
 /// `registration` must point to an isahp_registration whose features are a C
-/// string or NULL, and whose callback may be called with userdata, from the
-/// library's thread or isahp_poll(), until isahp_unregister() has returned.
+/// string or NULL, whose `after` has `after_count` handles, and whose callback may be called with
+/// userdata until isahp_unregister() has returned.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_register(
     registration: *const isahp_registration,
     handle: *mut u64,
 ) -> i32 {
-    boundary(|| {
-        // SAFETY: NULL or readable, says the caller.
-        let Some(registration) = (unsafe { registration.as_ref() }) else {
-            return Err(invalid("registration is NULL"));
-        };
-        if registration.size < size_of::<isahp_registration>() {
-            return Err(invalid("isahp_registration.size is too small"));
-        }
-        if registration.flags & !ISAHP_EAGER != 0 {
-            return Err(invalid("isahp_registration.flags has unknown bits"));
-        }
-        let Some(callback) = registration.callback else {
-            return Err(invalid("isahp_registration.callback is NULL"));
-        };
-        // SAFETY: NULL or a C string, says the caller.
-        let interest = unsafe { features(registration.features, "isahp_registration.features") }?;
-        let userdata = Userdata(registration.userdata);
-        let eager = registration.flags & ISAHP_EAGER != 0;
-        let forward = move |event: &Event| {
-            let event = isahp_event {
-                size: size_of::<isahp_event>(),
-                cause: event.cause as u32,
-                reserved: 0,
-                generation: event.generation,
-                since_us: event.since_us,
-                address: event.address,
-                added: c_set(event.added),
-                removed: c_set(event.removed),
-                available: c_set(event.available),
-            };
-            // SAFETY: callable with userdata, says the caller.
-            match unsafe { callback(userdata.get(), &raw const event) } {
-                ISAHP_OK => Answer::Left,
-                other => Answer::Refuse(format!("its callback returned {other}")),
-            }
-        };
-        let id = runtime::get()?.register(interest, eager, Box::new(forward));
-        if !handle.is_null() {
-            // SAFETY: not NULL, writable, says the caller.
-            unsafe { handle.write(id) };
-        }
-        Ok(ISAHP_OK)
-    })
+    // SAFETY: passed on from the caller.
+    unsafe { (table().register)(owner(), registration, handle) }
 }
 
-/// Ends a registration. Returns when its callback is not running any more; from
-/// inside the callback, at once.
+/// Ends a registration. Returns when its callback is not running any more; inside the callback
+/// at once, and it takes effect when that has returned. ISAHP_ERROR_BUSY if the callback runs on
+/// another thread and waits for this one; the registration has ended all the same.
 #[unsafe(no_mangle)]
 pub extern "C" fn isahp_unregister(handle: u64) -> i32 {
-    boundary(|| {
-        let found = runtime::get()?.unregister(handle);
-        Ok(if found {
-            ISAHP_OK
-        } else {
-            ISAHP_ERROR_NOT_FOUND
-        })
-    })
+    (table().unregister)(handle)
+}
+
+/// Says for a callback that has asked for time that the removed features are left.
+/// ISAHP_ERROR_NOT_FOUND if it has not.
+#[unsafe(no_mangle)]
+pub extern "C" fn isahp_left(handle: u64) -> i32 {
+    (table().left)(handle)
+}
+
+/// For the return statement of a callback: refuses, for a reason that reaches the operator.
+/// Returns ISAHP_REFUSE. NULL gives no reason.
+///
+/// # Safety
+/// `reason` must be a C string or NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isahp_refuse(reason: *const c_char) -> i32 {
+    // SAFETY: passed on from the caller.
+    unsafe { (table().refuse)(reason) }
 }
 
 /// A descriptor that becomes readable when isahp_poll() has something to do;
-/// for poll(2) and the like, not to be read or closed.
+/// for poll(2) and the like, not to be read or closed. It stays the same until isahp_unload(),
+/// also in the child of a fork.
 ///
 /// # Safety
 /// `fd` must be writable or NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_fd(fd: *mut i32) -> i32 {
-    boundary(|| {
-        if fd.is_null() {
-            return Err(invalid("fd is NULL"));
-        }
-        // SAFETY: not NULL, writable, says the caller.
-        unsafe { fd.write(runtime::get()?.fd()) };
-        Ok(ISAHP_OK)
-    })
+    // SAFETY: passed on from the caller.
+    unsafe { (table().fd)(owner(), fd) }
 }
 
-/// Takes in what is new and calls back from here. A few nanoseconds when there
-/// is no news. Call it where none of your threads uses a feature that may go.
-/// `*calls` is how many callbacks ran; `calls` may be NULL.
+/// Takes in what is new and calls back from here those who are to be called here. A few
+/// nanoseconds when there is no news. Call it where none of your threads uses a feature that may
+/// go. `*calls` is how many callbacks ran; `calls` may be NULL.
 ///
 /// # Safety
 /// `calls` must be writable or NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_poll(calls: *mut u32) -> i32 {
-    boundary(|| {
-        let ran = crate::poll()?;
-        if !calls.is_null() {
-            // SAFETY: not NULL, writable, says the caller.
-            unsafe { calls.write(ran) };
-        }
-        Ok(ISAHP_OK)
-    })
+    // SAFETY: passed on from the caller.
+    unsafe { (table().poll)(owner(), calls) }
 }
 
 /// Takes the best of `count` variants, best first, into the slot and keeps it
-/// so. The last should need nothing.
+/// so. The last should need nothing. `options` may be NULL.
+///
+/// Again with the same variants does nothing; with others it is ISAHP_ERROR_INVALID.
 ///
 /// # Safety
 /// `slot` must stay where it is until isahp_slot_release() has returned;
-/// `variants` must point to `count` variants whose features are C strings or
-/// NULL.
+/// `variants` must point to `count` variants whose strings are C strings or
+/// NULL; `options` to an isahp_slot_options or be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_slot_init(
     slot: *mut isahp_slot,
+    options: *const isahp_slot_options,
     variants: *const isahp_variant,
     count: usize,
 ) -> i32 {
-    boundary(|| {
-        if slot.is_null() || variants.is_null() || count == 0 {
-            return Err(invalid("slot or variants is NULL, or count is 0"));
-        }
-        // SAFETY: `count` variants, says the caller.
-        let given = unsafe { std::slice::from_raw_parts(variants, count) };
-        let mut table = Vec::with_capacity(count);
-        for variant in given {
-            let Some(function) = variant.function else {
-                return Err(invalid("isahp_variant.function is NULL"));
-            };
-            // SAFETY: NULL or a C string, says the caller.
-            let features = unsafe { features(variant.features, "isahp_variant.features") }?;
-            let function = Function((function as *const ()).cast_mut());
-            table.push(Variant { function, features });
-        }
-        // SAFETY: an isahp_slot begins with a pointer, which from now on is
-        // only touched atomically; it stays, says the caller.
-        unsafe {
-            let pointer = (&raw const (*slot).function).cast::<AtomicPtr<()>>();
-            crate::slot::add(Target::Pointer(pointer), table.into())?;
-        }
-        Ok(ISAHP_OK)
-    })
+    // SAFETY: passed on from the caller.
+    unsafe { (table().slot_init)(owner(), slot, options, variants, count) }
 }
 
-/// Gives a slot back; it keeps its last variant. Not from a signal handler or
-/// from code that a trap may interrupt.
+/// Gives a slot back; it keeps its last variant. Returns when its observer is not running any
+/// more, as isahp_unregister() does.
 ///
 /// # Safety
 /// `slot` must be one that isahp_slot_init() took, or NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_slot_release(slot: *mut isahp_slot) -> i32 {
-    boundary(|| {
-        let found = slots::remove(slot.cast_const().cast());
-        Ok(if found {
-            ISAHP_OK
-        } else {
-            ISAHP_ERROR_NOT_FOUND
-        })
-    })
+    // SAFETY: passed on from the caller.
+    unsafe { (table().slot_release)(slot) }
+}
+
+/// Forces the variant of this name as long as its features are available; NULL for the best one
+/// again. ISAHP_ERROR_NOT_FOUND if there is none, ISAHP_ERROR_NO_VARIANT if its features are not
+/// available now; nothing changes then.
+///
+/// $ISAHOTPLUG_FORCE does so from outside, for slots as they are initialised: `SLOT=VARIANT`, more
+/// of them separated by commas, `*` for every slot. What cannot be forced is logged.
+///
+/// # Safety
+/// `slot` must be one that isahp_slot_init() took, or NULL; `variant` a C string or NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isahp_slot_force(slot: *mut isahp_slot, variant: *const c_char) -> i32 {
+    // SAFETY: passed on from the caller.
+    unsafe { (table().slot_force)(slot, variant) }
 }
 
 /// The variant in force, after a look at the generation: follows by itself in a
@@ -559,25 +643,32 @@ pub unsafe extern "C" fn isahp_slot_release(slot: *mut isahp_slot) -> i32 {
 /// `slot` must be one that isahp_slot_init() took, or NULL (which gives NULL).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_slot_checked(slot: *mut isahp_slot) -> isahp_function {
-    if slot.is_null() {
-        return None;
+    // SAFETY: passed on from the caller.
+    unsafe { (table().slot_checked)(slot) }
+}
+
+/// Begins a read-side section of this thread: until isahp_exit() a planned removal of this process
+/// is not acknowledged. Sections nest. Keep them short. The variant that is read from a slot inside
+/// a section may be called until its end.
+///
+/// Async-signal-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn isahp_enter() {
+    match joined() {
+        None => crate::section::enter(),
+        Some(other) => (other.enter)(),
     }
-    // SAFETY: a slot, says the caller; its words are only touched as atomics.
-    let (pointer, stamp) = unsafe {
-        (
-            &*(&raw const (*slot).function).cast::<AtomicPtr<()>>(),
-            &*(&raw const (*slot).reserved).cast::<AtomicU64>(),
-        )
-    };
-    let generation = crate::generation();
-    if stamp.load(Ordering::Relaxed) != generation {
-        slots::update_all();
-        stamp.store(generation, Ordering::Relaxed);
+}
+
+/// Ends the section that isahp_enter() has begun on this thread; without one it does nothing.
+///
+/// Async-signal-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn isahp_exit() {
+    match joined() {
+        None => crate::section::exit(),
+        Some(other) => (other.exit)(),
     }
-    let function = pointer.load(Ordering::Acquire);
-    // SAFETY: NULL, or a function that isahp_slot_init() was given; Option of
-    // a function pointer is one word.
-    unsafe { std::mem::transmute::<*mut (), isahp_function>(function) }
 }
 
 /// What the #UD handler did so far.
@@ -588,18 +679,54 @@ pub unsafe extern "C" fn isahp_slot_checked(slot: *mut isahp_slot) -> isahp_func
 /// `counters` must point to an isahp_counters whose size is set, or be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_count(counters: *mut isahp_counters) -> i32 {
-    // SAFETY: NULL or readable and writable, says the caller.
-    let Some(counters) = (unsafe { counters.as_mut() }) else {
-        return ISAHP_ERROR_INVALID;
-    };
-    if counters.size < size_of::<isahp_counters>() {
-        return ISAHP_ERROR_INVALID;
-    }
-    let now = crate::counters();
-    counters.emulated = now.emulated;
-    counters.passed_on = now.passed_on;
-    counters.address = now.address;
-    ISAHP_OK
+    // SAFETY: passed on from the caller.
+    unsafe { (table().counters)(counters) }
+}
+
+/// How many instructions that need the feature with this id were emulated so far.
+///
+/// Async-signal-safe.
+///
+/// # Safety
+/// `count` must be writable or NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isahp_count_feature(id: u32, count: *mut u64) -> i32 {
+    // SAFETY: passed on from the caller.
+    unsafe { (table().count_feature)(id, count) }
+}
+
+/// Where instructions were emulated, most first: fills `counts` with up to `capacity` entries, and
+/// `*count` is how many.
+///
+/// Async-signal-safe.
+///
+/// # Safety
+/// `counts` must be writable for `capacity` entries, `count` writable, or either NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isahp_count_addresses(
+    counts: *mut isahp_address_count,
+    capacity: usize,
+    count: *mut usize,
+) -> i32 {
+    // SAFETY: passed on from the caller.
+    unsafe { (table().count_addresses)(counts, capacity, count) }
+}
+
+/// The addresses of the instructions that trapped last, the latest first: fills `addresses` with
+/// up to `capacity` of them, and `*count` is how many.
+///
+/// Async-signal-safe.
+///
+/// # Safety
+/// `addresses` must be writable for `capacity` numbers, `count` writable, or either NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isahp_last_addresses(
+    addresses: *mut u64,
+    capacity: usize,
+    count: *mut usize,
+) -> i32 {
+    // SAFETY: passed on from the caller.
+    unsafe { (table().last_addresses)(addresses, capacity, count) }
 }
 
 /// Writes how the library stands with the agent, in words, to `buffer` of
@@ -609,19 +736,8 @@ pub unsafe extern "C" fn isahp_count(counters: *mut isahp_counters) -> i32 {
 /// `buffer` must be writable for `size` bytes, or NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_state(buffer: *mut c_char, size: usize) -> i32 {
-    boundary(|| {
-        if buffer.is_null() || size == 0 {
-            return Err(invalid("buffer is NULL or size is 0"));
-        }
-        let state = runtime::get()?.state();
-        let length = state.len().min(size - 1);
-        // SAFETY: `size` bytes are writable, says the caller.
-        unsafe {
-            state.as_ptr().copy_to_nonoverlapping(buffer.cast(), length);
-            buffer.add(length).write(0);
-        }
-        Ok(ISAHP_OK)
-    })
+    // SAFETY: passed on from the caller.
+    unsafe { (table().state)(buffer, size) }
 }
 
 const _: () = assert!(WORDS == 8, "isahp_set is part of the ABI");

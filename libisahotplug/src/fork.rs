@@ -1,8 +1,7 @@
 //! What becomes of the library in the child of a fork.
 //!
-//! The child keeps its slots and the #UD handler. The connection with the agent
-//! is its parent's: the child closes its copy, so that the agent sees the parent
-//! go when it goes, and gets no events.
+//! The child keeps the slots, the registrations and the #UD handler. It gets descriptors of its
+//! own, and goes on following the agent as soon as it calls a function that needs that.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -10,10 +9,10 @@ use std::io;
 use std::sync::Once;
 
 use crate::trap::TRAPS;
-use crate::{runtime, slots};
+use crate::{in_trap, runtime, section, slots};
 
 /// The locks held over a fork.
-struct Held(UnsafeCell<Option<Box<dyn Any>>>);
+struct Held(UnsafeCell<Option<(runtime::Guard, Box<dyn Any>)>>);
 
 // SAFETY: touched only by the thread that forks, between `before` and one of
 // the two others, while it holds the locks.
@@ -39,12 +38,13 @@ pub(crate) fn follow() -> io::Result<()> {
     }
 }
 
-/// Takes the locks that other threads hold only for a moment, so that the child
-/// finds them free. (Not the dispatcher's: a callback may fork, and the child
-/// does not dispatch.)
+/// Takes the locks, none of which is held while something of the program's runs, so that the child
+/// finds them free and what they guard whole.
 extern "C" fn before() {
-    let Ok(runtime) = runtime::get() else { return };
-    let held: Box<dyn Any> = Box::new((runtime.hold(), slots::hold()));
+    let held = (
+        runtime::lock(),
+        Box::new((slots::hold(), in_trap::hold())) as Box<dyn Any>,
+    );
     // SAFETY: see Held.
     unsafe { *HELD.0.get() = Some(held) };
 }
@@ -55,9 +55,11 @@ extern "C" fn in_parent() {
 }
 
 extern "C" fn in_child() {
-    if let Ok(runtime) = runtime::get() {
-        runtime.forget_connection();
-    }
     TRAPS.forked();
+    section::forked();
+    // SAFETY: see Held.
+    if let Some((state, _)) = unsafe { &mut *HELD.0.get() } {
+        runtime::forked(state);
+    }
     in_parent();
 }

@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use isa::FeatureSet;
+use isa::{Feature, FeatureSet};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use protocol::availability::Publication;
 use protocol::page::{self, Page, PageError};
@@ -19,7 +19,11 @@ use protocol::page::{self, Page, PageError};
 use crate::trap::TRAPS;
 
 static OWN: Page = Page::new();
-static CURRENT: AtomicPtr<Page> = AtomicPtr::new((&raw const OWN).cast_mut());
+/// In force before the start and after the end: nothing is available.
+static NOTHING: Page = Page::new();
+static CURRENT: AtomicPtr<Page> = AtomicPtr::new((&raw const NOTHING).cast_mut());
+/// The agent's page that was mapped last.
+static MAPPED: AtomicPtr<Page> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Why the agent's page cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +38,8 @@ pub(crate) enum AttachError {
     Content(#[from] PageError),
 }
 
-/// Fills this process's own page, once, before anything reads it.
-pub(crate) fn init_own() {
+/// Takes this process's own page into force, unless an agent's is.
+pub(crate) fn start() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let visible = isa::detect();
@@ -47,17 +51,26 @@ pub(crate) fn init_own() {
             ..Publication::default()
         });
     });
+    let nothing = (&raw const NOTHING).cast_mut();
+    let own = (&raw const OWN).cast_mut();
+    let _ = CURRENT.compare_exchange(nothing, own, Ordering::AcqRel, Ordering::Acquire);
+}
+
+/// Nothing is available from now on.
+pub(crate) fn stop() {
+    CURRENT.store((&raw const NOTHING).cast_mut(), Ordering::Release);
 }
 
 /// The page in force. Async-signal-safe.
 pub(crate) fn current() -> &'static Page {
-    // SAFETY: CURRENT holds the own page or a mapping that is never unmapped.
+    // SAFETY: CURRENT holds a static or a mapping that is never unmapped.
     unsafe { &*CURRENT.load(Ordering::Acquire) }
 }
 
 /// Whether the page in force is an agent's.
 pub(crate) fn is_agents() -> bool {
-    !std::ptr::eq(current(), &raw const OWN)
+    let current = CURRENT.load(Ordering::Acquire);
+    current == MAPPED.load(Ordering::Acquire) && !current.is_null()
 }
 
 /// What may be used now: what is published less what this process has seen
@@ -68,6 +81,18 @@ pub(crate) fn available() -> FeatureSet {
         .unwrap_or_default()
         .available
         .difference(TRAPS.lost())
+}
+
+/// Whether `feature` may be used now. Async-signal-safe.
+#[inline]
+pub(crate) fn has(feature: Feature) -> bool {
+    let page = current();
+    page.has(feature) && !TRAPS.has_lost(feature, page.generation())
+}
+
+/// What CPUID shows. Async-signal-safe.
+pub(crate) fn visible() -> FeatureSet {
+    current().read().unwrap_or_default().visible
 }
 
 /// Maps the agent's page at `path` and takes it into force; `false` if it is
@@ -103,21 +128,26 @@ pub(crate) fn attach(path: &Path) -> Result<bool, AttachError> {
     // SAFETY: mappings are page-aligned, as long as a Page, and any bytes are
     // a valid Page that readers may look at.
     let page = unsafe { mapping.as_ref() };
-    let usable = page.read().map_err(AttachError::from).map(|_| {
-        let old = current();
-        !(is_agents() && old.identity() == page.identity() && !old.is_retired())
-    });
-    match usable {
-        Ok(true) => {
+    let usable = page.read().map_err(AttachError::from);
+    // SAFETY: null, or a mapping that is never unmapped.
+    let old = unsafe { MAPPED.load(Ordering::Acquire).as_ref() };
+    let old = old.filter(|old| old.identity() == page.identity() && !old.is_retired());
+    match (usable, old) {
+        (Ok(_), None) => {
             // The old mapping stays: a handler may be reading it. There is one
             // for each time that an agent gave up its page.
+            MAPPED.store(mapping.as_ptr(), Ordering::Release);
             CURRENT.store(mapping.as_ptr(), Ordering::Release);
             Ok(true)
         }
-        other => {
+        (usable, old) => {
             // SAFETY: nobody else has seen this mapping.
             let _ = unsafe { nix::sys::mman::munmap(mapping.cast(), page::SIZE) };
-            other
+            usable?;
+            let known = old.map_or(std::ptr::null_mut(), |old| {
+                std::ptr::from_ref(old).cast_mut()
+            });
+            Ok(CURRENT.swap(known, Ordering::AcqRel) != known)
         }
     }
 }

@@ -1,48 +1,47 @@
-//! What runs behind the API: follows the page, keeps the connection, calls
-//! back.
+//! What runs behind the API: follows the page, keeps the slots right, calls back.
 //!
-//! One mutex, [`Runtime::dispatcher`], is held while news is taken in and
-//! callbacks run, so that there is one dispatcher at a time. Callbacks may
-//! register, unregister and query: those take only the list's own lock. They
-//! may not dispatch.
+//! One mutex guards the [`State`]; nothing of the program's runs while it is held, so callbacks may
+//! register, unregister and poll. Who waits for a callback to end waits on [`CHANGED`].
+//!
+//! There is one *keeper* at a time, who reads the agent's socket and looks after the page: the
+//! library's thread, or, without one, whoever polls.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use isa::FeatureSet;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::{EfdFlags, EventFd};
-use protocol::local::{FromProcess, ToProcess};
-use protocol::{Text, Versions};
+use nix::sys::epoll::EpollTimeout;
 
-use crate::agent::{Connection, Received, Sent};
-use crate::event::{Answer, Event, Seen, Trap};
+use crate::descriptors::Descriptors;
+use crate::event::{Answer, Now, Seen, Trap};
+use crate::link::Link;
+use crate::local::Inside;
+use crate::registrations::{Call, Caller, List, Registration, Standing, Subject, What};
+use crate::section::{self, Epoch};
+
 use crate::trap::TRAPS;
-use crate::{fork, page, slots, trap};
+use crate::{fork, in_trap, page, slots, trap};
 
-/// First pause before connecting again, doubled each time…
-const RETRY_FIRST: Duration = Duration::from_millis(50);
-/// …up to this.
-const RETRY_SLOWEST: Duration = Duration::from_secs(2);
-/// How soon to try again what a slow agent did not take.
-const BACKLOG_MS: u8 = 50;
 /// How often a program that polls pays for a look at the connection.
 const MAINTENANCE_US: u64 = 20_000;
+/// How often sections are looked at while a removal waits for them.
+const SECTIONS_LEAVE: Duration = Duration::from_millis(1);
 
-/// Takes a line worth reading, from any thread.
+/// Takes a line worth reading, from any thread. Must not call this library.
 pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// How the library is to run.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// What the agent calls this process; empty for the program's name.
+    /// What the agent calls this process; empty for the program's name. The
+    /// first who gives a name is heard.
     pub name: String,
     /// No thread: the program calls [`poll`](crate::poll) at points where it
     /// uses no feature that may go.
@@ -51,7 +50,7 @@ pub struct Options {
     /// program dies as it would without this library.
     pub no_trap: bool,
     /// The agent's directory; `None` for `$ISAHOTPLUG_RUN_DIR` (unless the
-    /// program is setuid) or `/run/isahotplug`.
+    /// program is setuid) or `/run/isahotplug`. The first one decides.
     pub run_dir: Option<PathBuf>,
     /// Where to send the few lines worth reading; `None` for stderr if
     /// `$ISAHOTPLUG_LOG` is set, nowhere otherwise.
@@ -79,18 +78,28 @@ pub enum Error {
     /// [`init`](crate::init) has not been called.
     #[error("isahotplug is not initialised")]
     NotInitialised,
-    /// Called from inside a callback.
-    #[error("events are being dispatched")]
+    /// From a signal handler that has interrupted this library, from a callback in the trap
+    /// handler, or where the thread would wait for itself.
+    #[error("not from here: it would wait for itself")]
     Busy,
     /// No variant of the slot fits what is available.
     #[error("no variant fits the available features; the last one should need none")]
     NoVariant,
     /// A variant of a slot uses a feature whose loss does not fault.
-    #[error("{0} may be lost without a fault; a slot cannot protect its users")]
+    #[error("{0} may be lost without a fault; only a slot that is called in sections can use it")]
     Silent(FeatureSet),
     /// A system call failed.
     #[error("{0}")]
     System(#[from] io::Error),
+    /// There is no such thing.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The copy of the library that serves the process is older and cannot do that.
+    #[error("the copy of libisahotplug that serves this process is too old for that")]
+    Unsupported,
+    /// What the other copy of the library answered.
+    #[error("libisahotplug: {0}")]
+    Other(i32),
 }
 
 impl From<nix::Error> for Error {
@@ -99,127 +108,152 @@ impl From<nix::Error> for Error {
     }
 }
 
-type Callback = Box<dyn FnMut(&Event) -> Answer + Send>;
-
-struct Registration {
+/// One copy of the library that uses this one.
+struct Owner {
     id: u64,
-    /// Empty means everything.
-    interest: FeatureSet,
-    eager: bool,
-    alive: AtomicBool,
-    callback: Mutex<Callback>,
+    /// Its isahp_init()s that were not taken back.
+    count: u64,
+    poll: bool,
+    log: Option<Log>,
 }
 
-struct Dispatcher {
-    connection: Option<Connection>,
-    retry_at: Instant,
-    retry_pause: Duration,
-    /// The list of registrations or slots has changed since it was told.
-    told: Option<(FeatureSet, bool)>,
-    seen: Seen,
-    reported: FeatureSet,
-    /// What the agent is still to be told about `seen`.
-    owed: Option<FromProcess>,
-    /// Something could not be sent, for the agent does not read.
-    backlog: bool,
-}
-
-pub(crate) struct Runtime {
-    options: Options,
-    epoll: Epoll,
-    /// Written by the agent and by the trap handler.
-    wake: EventFd,
-    /// Held while news is taken in and callbacks run.
-    dispatcher: Mutex<Dispatcher>,
-    /// How it stands with the agent, in words.
-    state: Mutex<String>,
-    /// The process that this belongs to: the child of a fork gets no events.
+pub(crate) struct State {
+    owners: Vec<Owner>,
+    name: String,
+    run_dir: PathBuf,
+    pub(crate) list: List,
+    descriptors: Arc<Descriptors>,
+    link: Link,
+    thread: Option<JoinHandle<()>>,
+    /// Tells the thread to end.
+    stop: Arc<AtomicBool>,
+    /// The process that this belongs to.
     pid: u32,
-    /// The connection's descriptor; −1 for none.
-    socket: AtomicI32,
-    dispatching: Mutex<Option<ThreadId>>,
-    registrations: Mutex<Vec<Arc<Registration>>>,
-    next_id: AtomicU64,
-    seen_generation: AtomicU64,
-    seen_emulated: AtomicU64,
-    maintenance_us: AtomicU64,
+    /// A fork has made this process, and nothing has been called since that needs a thread or the
+    /// agent.
+    asleep: bool,
+    now: Now,
+    /// The latest change took something away.
+    removing: bool,
+    /// The generation about which the agent has, or is owed, the last word.
+    acted: u64,
+    needs_told: Option<(u64, u32)>,
+    /// Sections that must end before `acted` can be this generation.
+    sections: Option<(u64, Epoch)>,
+    /// Threads that wait in unregister, and for what.
+    waiting: Vec<(ThreadId, u64)>,
+    /// What `$ISAHOTPLUG_FORCE` says: slot, variant.
+    force: Vec<(String, String)>,
+    /// How it stands with the agent, in words.
+    text: String,
 }
 
-static RUNTIME: OnceLock<&'static Runtime> = OnceLock::new();
+static STATE: Mutex<Option<Box<State>>> = Mutex::new(None);
+static CHANGED: Condvar = Condvar::new();
+static LAST_OWNER: AtomicU64 = AtomicU64::new(0);
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic in a callback is caught before it can leave anything half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Whether isahp_poll() can return at once: somebody who polls is to be called…
+static NEWS: AtomicBool = AtomicBool::new(true);
+/// …or this is not the generation…
+static SEEN_GENERATION: AtomicU64 = AtomicU64::new(0);
+/// …or the number of emulated instructions, any more…
+static SEEN_EMULATED: AtomicU64 = AtomicU64::new(0);
+/// …or it is time to look at the connection.
+static MAINTENANCE: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) type Guard = MutexGuard<'static, Option<Box<State>>>;
+
+pub(crate) fn lock() -> Guard {
+    // Nothing panics half-way: callbacks run without the lock.
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The runtime, once [`init`] has returned.
-pub(crate) fn get() -> Result<&'static Runtime, Error> {
-    RUNTIME.get().copied().ok_or(Error::NotInitialised)
+fn state(guard: &mut Guard) -> Result<&mut State, Error> {
+    guard.as_deref_mut().ok_or(Error::NotInitialised)
 }
 
-/// Starts the library. Again does nothing.
-pub(crate) fn init(options: Options) -> Result<(), Error> {
-    static STARTING: Mutex<()> = Mutex::new(());
-    let _starting = lock(&STARTING);
-    if RUNTIME.get().is_some() {
-        return Ok(());
+/// Calls `body` with the state, awake after a fork.
+pub(crate) fn with<T>(body: impl FnOnce(&mut State) -> Result<T, Error>) -> Result<T, Error> {
+    let mut guard = lock();
+    let state = state(&mut guard)?;
+    state.wake_up()?;
+    body(state)
+}
+
+/// What became of [`init`].
+pub(crate) enum Started {
+    /// This copy serves the process; the owner's number.
+    Here(u64),
+    /// Another copy was quicker.
+    Elsewhere(&'static crate::junction::Junction),
+}
+
+/// Starts the library for `owner`, 0 for a new one, or counts once more.
+pub(crate) fn init(owner: u64, options: Options) -> Result<Started, Error> {
+    let mut guard = lock();
+    if guard.is_none() {
+        match start(&options)? {
+            Ok(state) => *guard = Some(state),
+            Err(other) => return Ok(Started::Elsewhere(other)),
+        }
     }
-    let options = complete(options);
+    let state = state(&mut guard)?;
+    let added = state.add_owner(owner, options);
+    if added.is_err() && state.owners.is_empty() {
+        // There is no thread yet.
+        stop(&mut guard);
+    }
+    added.map(Started::Here)
+}
+
+/// Everything but the owner.
+fn start(
+    options: &Options,
+) -> Result<Result<Box<State>, &'static crate::junction::Junction>, Error> {
     if let Some(value) = environment(trap::burst::VARIABLE) {
         trap::burst::configure(value.as_encoded_bytes());
     }
-    page::init_own();
-    let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-    let wake = EventFd::from_value_and_flags(0, flags)?;
-    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
-    if !options.no_trap {
-        TRAPS.ring(wake.as_fd().as_raw_fd());
-        trap::install()?;
-    }
-    let now = Instant::now();
-    let poll = options.poll;
-    let runtime = Runtime {
-        options,
-        epoll,
-        wake,
-        dispatcher: Mutex::new(Dispatcher {
-            connection: None,
-            retry_at: now,
-            retry_pause: RETRY_FIRST,
-            told: None,
-            seen: Seen::default(),
-            reported: FeatureSet::EMPTY,
-            owed: None,
-            backlog: false,
-        }),
-        state: Mutex::new(String::new()),
-        pid: std::process::id(),
-        socket: AtomicI32::new(-1),
-        dispatching: Mutex::new(None),
-        registrations: Mutex::new(Vec::new()),
-        next_id: AtomicU64::new(1),
-        seen_generation: AtomicU64::new(0),
-        seen_emulated: AtomicU64::new(0),
-        maintenance_us: AtomicU64::new(0),
-    };
-    runtime.attach(&mut lock(&runtime.dispatcher));
-    let page = page::current().read().unwrap_or_default();
-    lock(&runtime.dispatcher).seen = Seen {
-        generation: page.generation,
-        available: page.available,
-    };
-    runtime
-        .seen_generation
-        .store(page.generation, Ordering::Relaxed);
-    // For ever: the thread and the trap handler use it.
-    let runtime: &'static Runtime = Box::leak(Box::new(runtime));
-    if !poll {
-        start_thread(runtime)?;
-    }
-    RUNTIME.get_or_init(|| runtime);
+    page::start();
+    section::init();
     fork::follow()?;
-    Ok(())
+    let descriptors = Arc::new(Descriptors::new()?);
+    if !options.no_trap {
+        TRAPS.ring(descriptors.wake.as_fd().as_raw_fd());
+        if let trap::Installed::Elsewhere(other) = trap::install()? {
+            TRAPS.ring(-1);
+            return Ok(Err(other));
+        }
+    }
+    let run_dir = options
+        .run_dir
+        .clone()
+        .or_else(|| environment("ISAHOTPLUG_RUN_DIR").map(PathBuf::from));
+    let mut state = Box::new(State {
+        owners: Vec::new(),
+        name: program(),
+        run_dir: run_dir.unwrap_or_else(|| "/run/isahotplug".into()),
+        list: List::default(),
+        descriptors,
+        link: Link::default(),
+        thread: None,
+        stop: Arc::new(AtomicBool::new(false)),
+        pid: std::process::id(),
+        asleep: false,
+        now: Now::default(),
+        removing: false,
+        acted: 0,
+        needs_told: None,
+        sections: None,
+        waiting: Vec::new(),
+        force: environment("ISAHOTPLUG_FORCE")
+            .map_or_else(Vec::new, |text| forced(&text.to_string_lossy())),
+        text: String::new(),
+    });
+    state.attach();
+    state.look();
+    state.acted = state.now.seen().generation;
+    slots::allow_silent(!page::is_agents());
+    Ok(Ok(state))
 }
 
 /// The value of the variable `name`, if it is not empty and the process has no more rights than
@@ -230,30 +264,120 @@ fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !secure && !value.is_empty())
 }
 
-fn complete(mut options: Options) -> Options {
-    if options.run_dir.is_none() {
-        let directory = environment("ISAHOTPLUG_RUN_DIR").map(PathBuf::from);
-        options.run_dir = Some(directory.unwrap_or_else(|| "/run/isahotplug".into()));
+/// `SLOT=VARIANT,SLOT=VARIANT`
+fn forced(text: &str) -> Vec<(String, String)> {
+    let pairs = text.split([',', ' ']).filter(|pair| !pair.is_empty());
+    let split = |pair: &str| match pair.split_once('=') {
+        Some((slot, variant)) => (slot.to_owned(), variant.to_owned()),
+        None => ("*".to_owned(), pair.to_owned()),
+    };
+    pairs.map(split).collect()
+}
+
+fn program() -> String {
+    let program = std::env::args_os().next().map(PathBuf::from);
+    let name = program.as_deref().and_then(|path| path.file_name());
+    name.unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn default_log() -> Option<Log> {
+    environment("ISAHOTPLUG_LOG")?;
+    Some(Arc::new(|line| {
+        // A closed stderr is no reason to fail.
+        let _ = writeln!(io::stderr(), "isahotplug: {line}");
+    }))
+}
+
+/// Takes one [`init`] of `owner` back; how many are left. `forget`: all of them, for the copy is
+/// being unloaded, and without waiting for ever.
+pub(crate) fn unload(owner: u64, forget: bool) -> Result<u64, Error> {
+    let mut guard = lock();
+    let held = state(&mut guard)?;
+    let index = held
+        .owners
+        .iter()
+        .position(|entry| entry.id == owner)
+        .ok_or(Error::NotInitialised)?;
+    let me = thread::current().id();
+    if held.list.iter().any(|entry| entry.running == Some(me)) {
+        return Err(Error::Busy);
     }
-    if options.log.is_none() && environment("ISAHOTPLUG_LOG").is_some() {
-        options.log = Some(Arc::new(|line| {
-            // A closed stderr is no reason to fail.
-            let _ = writeln!(io::stderr(), "isahotplug: {line}");
-        }));
+    let entry = &mut held.owners[index];
+    entry.count = if forget { 0 } else { entry.count - 1 };
+    let left = entry.count;
+    if left > 0 {
+        return Ok(left);
     }
-    if options.name.is_empty() {
-        let program = std::env::args_os().next().map(PathBuf::from);
-        let name = program
-            .as_deref()
-            .and_then(|p| p.file_name())
-            .unwrap_or_default();
-        options.name = name.to_string_lossy().into_owned();
+    held.owners.remove(index);
+    slots::remove_all(owner);
+    let ids: Vec<u64> = held
+        .list
+        .iter()
+        .filter(|e| e.owner == owner)
+        .map(|e| e.id)
+        .collect();
+    for id in ids {
+        held.end(id);
     }
-    options
+    let patience = forget.then_some(Duration::from_secs(5));
+    let since = Instant::now();
+    while state(&mut guard)?.list.is_running(owner) {
+        if patience.is_some_and(|patience| since.elapsed() > patience) {
+            break;
+        }
+        guard = CHANGED
+            .wait_timeout(guard, Duration::from_millis(100))
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+    }
+    let held = state(&mut guard)?;
+    let ended = held.list.take_ended();
+    let thread = if held.owners.is_empty() {
+        stop(&mut guard)
+    } else if held.is_threaded() {
+        held.interest_changed();
+        None
+    } else {
+        held.descriptors.nest()?;
+        held.end_thread()
+    };
+    drop(guard);
+    if let Some(thread) = thread {
+        // One that panicked has ended, too.
+        let _ = thread.join();
+    }
+    release(ended);
+    Ok(0)
+}
+
+/// Gives everything back but the memory that a handler may be looking at. The thread is to be
+/// waited for when the lock is free.
+fn stop(guard: &mut Guard) -> Option<JoinHandle<()>> {
+    let mut state = guard.take()?;
+    let thread = state.end_thread();
+    TRAPS.ring(-1);
+    TRAPS.wait_for_handlers();
+    trap::uninstall();
+    page::stop();
+    thread
+}
+
+/// Tells those whose registrations have ended.
+pub(crate) fn release(ended: Vec<Registration>) {
+    for entry in ended {
+        if let Some(release) = entry.release {
+            let _out = Inside::leave();
+            // SAFETY: to be called once with userdata, says the registrant; nothing uses it now.
+            unsafe { release(entry.userdata.0) };
+        }
+    }
 }
 
 /// The thread that calls back. All signals stay with the program's threads.
-fn start_thread(runtime: &'static Runtime) -> io::Result<()> {
+fn start_thread(
+    descriptors: Arc<Descriptors>,
+    stop: Arc<AtomicBool>,
+) -> io::Result<JoinHandle<()>> {
     let mut old = std::mem::MaybeUninit::<libc::sigset_t>::zeroed();
     let mut all = std::mem::MaybeUninit::<libc::sigset_t>::zeroed();
     // SAFETY: both are sigset_t that these calls fill; the synchronous signals
@@ -268,359 +392,482 @@ fn start_thread(runtime: &'static Runtime) -> io::Result<()> {
     let spawned = thread::Builder::new()
         .name("isahotplug".into())
         .spawn(move || {
-            loop {
-                runtime.wait();
-                let _ = runtime.dispatch();
+            while !stop.load(Ordering::Acquire) {
+                descriptors.wait(EpollTimeout::NONE);
+                let _ = dispatch_while(Caller::Thread, &|| !stop.load(Ordering::Acquire));
             }
         });
     // SAFETY: `old` was filled above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, old.as_ptr(), std::ptr::null_mut()) };
-    spawned.map(drop)
+    spawned
 }
 
-impl Runtime {
-    pub(crate) fn log(&self, line: &str) {
-        if let Some(log) = &self.options.log {
-            log(line);
+/// What a polling program calls all the time: a few loads and a clock of a few
+/// nanoseconds when there is no news.
+pub(crate) fn poll(owner: u64) -> Result<u32, Error> {
+    let now_us = coarse_us();
+    if !NEWS.load(Ordering::Acquire)
+        && page::current().generation() == SEEN_GENERATION.load(Ordering::Relaxed)
+        && TRAPS.emulated() == SEEN_EMULATED.load(Ordering::Relaxed)
+        && now_us < MAINTENANCE.load(Ordering::Relaxed)
+    {
+        return Ok(0);
+    }
+    MAINTENANCE.store(now_us + MAINTENANCE_US, Ordering::Relaxed);
+    let emulated = TRAPS.emulated();
+    let calls = dispatch_while(Caller::Poll(owner), &|| true)?;
+    SEEN_EMULATED.store(emulated, Ordering::Relaxed);
+    Ok(calls)
+}
+
+/// Takes in what is new and calls back. Returns how many callbacks ran.
+fn dispatch_while(caller: Caller, goes_on: &dyn Fn() -> bool) -> Result<u32, Error> {
+    let mut guard = lock();
+    let mut calls = 0;
+    let mut is_first = true;
+    loop {
+        if !goes_on() {
+            return Ok(calls);
         }
-    }
-
-    /// The connection's socket, for the child of a fork to close.
-    pub(crate) fn forget_connection(&self) {
-        let socket = self.socket.swap(-1, Ordering::SeqCst);
-        if socket >= 0 {
-            // SAFETY: close(2) of a descriptor of the connection that this
-            // process does not use: its dispatcher never runs.
-            unsafe { libc::close(socket) };
+        let held = state(&mut guard)?;
+        held.wake_up()?;
+        if is_first && held.is_keeper(caller) {
+            held.keep();
+        } else if is_first {
+            held.descriptors.drain_polled();
+            NEWS.store(false, Ordering::Release);
         }
-    }
-
-    /// Held over a fork.
-    pub(crate) fn hold(&self) -> impl Sized + use<'_> {
-        (lock(&self.registrations), lock(&self.state))
-    }
-
-    fn run_dir(&self) -> PathBuf {
-        self.options.run_dir.clone().unwrap_or_default()
-    }
-
-    /// The descriptor that becomes readable when there is something to
-    /// dispatch.
-    pub(crate) fn fd(&self) -> i32 {
-        self.epoll.0.as_raw_fd()
-    }
-
-    pub(crate) fn is_polled(&self) -> bool {
-        self.options.poll
-    }
-
-    pub(crate) fn state(&self) -> String {
-        lock(&self.state).clone()
-    }
-
-    pub(crate) fn register(&self, interest: FeatureSet, eager: bool, callback: Callback) -> u64 {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let registration = Registration {
-            id,
-            interest,
-            eager,
-            alive: AtomicBool::new(true),
-            callback: Mutex::new(callback),
+        is_first = false;
+        held.look();
+        let (at, threaded) = (Instant::now(), held.is_threaded());
+        let call = held
+            .list
+            .next(&held.now, at, caller, threaded, held.removing);
+        let Some(Call { id, what }) = call else {
+            held.conclude(caller);
+            return Ok(calls);
         };
-        lock(&self.registrations).push(Arc::new(registration));
-        self.interest_changed();
-        id
+        drop(guard);
+        calls += 1;
+        let answer = perform(&what);
+        guard = lock();
+        let held = state(&mut guard)?;
+        held.list.answered(id, answer, Instant::now());
+        let ended = held.list.take_ended();
+        CHANGED.notify_all();
+        if !ended.is_empty() {
+            drop(guard);
+            release(ended);
+            guard = lock();
+        }
+    }
+}
+
+/// The reason that isahp_refuse() left on this thread.
+pub(crate) mod reason {
+    use std::cell::RefCell;
+
+    thread_local! {
+        static REASON: RefCell<Option<String>> = const { RefCell::new(None) };
     }
 
-    /// Returns when no callback of the registration is running, unless called
-    /// from inside it. `false` if there is no such registration.
-    pub(crate) fn unregister(&self, id: u64) -> bool {
-        let mut list = lock(&self.registrations);
-        let Some(at) = list.iter().position(|r| r.id == id) else {
-            return false;
-        };
-        let registration = list.remove(at);
-        drop(list);
-        registration.alive.store(false, Ordering::SeqCst);
-        let inside = *lock(&self.dispatching) == Some(thread::current().id());
-        if !inside {
-            drop(lock(&registration.callback));
+    pub(crate) fn set(reason: String) {
+        REASON.with_borrow_mut(|place| *place = Some(reason));
+    }
+
+    pub(crate) fn take() -> Option<String> {
+        REASON.with_borrow_mut(Option::take)
+    }
+}
+
+fn perform(what: &What) -> Option<Answer> {
+    let _out = Inside::leave();
+    match *what {
+        What::Event(callback, event) => {
+            let event = event.to_c();
+            reason::take();
+            // SAFETY: callable with userdata until its registration has ended, says the registrant.
+            let answer = unsafe { (callback.function)(callback.userdata, &raw const event) };
+            Some(match u32::try_from(answer) {
+                Ok(0) => Answer::Left,
+                Ok(ms) => Answer::Needs(ms),
+                Err(_) => Answer::Refuse(
+                    reason::take().unwrap_or_else(|| format!("its callback returned {answer}")),
+                ),
+            })
         }
-        self.interest_changed();
-        true
+        What::Change {
+            observer,
+            userdata,
+            slot,
+            from,
+            to,
+        } => {
+            if let Some(observer) = observer {
+                // SAFETY: callable until the slot is released, says the registrant.
+                unsafe { observer(userdata.0, slot, from, to) };
+            }
+            None
+        }
+    }
+}
+
+/// Ends a registration and waits for its callback, unless this thread is in it.
+pub(crate) fn unregister(id: u64) -> Result<(), Error> {
+    with(|state| {
+        let found = state.list.get(id).is_some_and(|entry| !entry.ended);
+        if !found {
+            return Err(Error::NotFound("registration"));
+        }
+        state.end(id);
+        state.interest_changed();
+        Ok(())
+    })?;
+    await_end(id)
+}
+
+/// Waits for the callback of a registration that has ended, unless this thread is in it.
+pub(crate) fn await_end(id: u64) -> Result<(), Error> {
+    let mut guard = lock();
+    let me = thread::current().id();
+    let mut result = Ok(());
+    while let Some(held) = guard.as_deref_mut() {
+        held.waiting.retain(|waiter| *waiter != (me, id));
+        match held.list.get(id).and_then(|entry| entry.running) {
+            Some(runner) if runner != me => {}
+            _ => break,
+        }
+        if held.waits_for_itself(me, id) {
+            result = Err(Error::Busy);
+            break;
+        }
+        held.waiting.push((me, id));
+        guard = CHANGED.wait(guard).unwrap_or_else(PoisonError::into_inner);
+    }
+    let ended = guard
+        .as_deref_mut()
+        .map_or_else(Vec::new, |held| held.list.take_ended());
+    CHANGED.notify_all();
+    drop(guard);
+    release(ended);
+    result
+}
+
+impl State {
+    fn add_owner(&mut self, owner: u64, options: Options) -> Result<u64, Error> {
+        self.wake_up()?;
+        let log = options.log.or_else(default_log);
+        let owner = match self.owners.iter_mut().find(|entry| entry.id == owner) {
+            Some(entry) => {
+                entry.count += 1;
+                return Ok(owner);
+            }
+            None if owner == 0 => LAST_OWNER.fetch_add(1, Ordering::Relaxed) + 1,
+            None => owner,
+        };
+        if !options.name.is_empty() && self.owners.is_empty() {
+            self.name = options.name;
+        }
+        self.owners.push(Owner {
+            id: owner,
+            count: 1,
+            poll: options.poll,
+            log,
+        });
+        let started = self.fit_thread();
+        if let Err(error) = started {
+            self.owners.retain(|entry| entry.id != owner);
+            return Err(error.into());
+        }
+        Ok(owner)
+    }
+
+    /// Whether there is to be a thread.
+    pub(crate) fn is_threaded(&self) -> bool {
+        self.owners.iter().any(|owner| !owner.poll)
+    }
+
+    /// Starts the thread if there is to be one and is none.
+    fn fit_thread(&mut self) -> io::Result<()> {
+        if !self.is_threaded() {
+            return Ok(self.descriptors.nest()?);
+        }
+        if self.thread.is_none() {
+            self.descriptors.unnest();
+            let stop = Arc::new(AtomicBool::new(false));
+            self.thread = Some(start_thread(
+                Arc::clone(&self.descriptors),
+                Arc::clone(&stop),
+            )?);
+            self.stop = stop;
+        }
+        Ok(())
+    }
+
+    /// Tells the thread to end.
+    fn end_thread(&mut self) -> Option<JoinHandle<()>> {
+        self.stop.store(true, Ordering::Release);
+        self.descriptors.ring();
+        self.thread.take()
+    }
+
+    fn is_keeper(&self, caller: Caller) -> bool {
+        caller == Caller::Thread || !self.is_threaded()
+    }
+
+    /// Ends a registration; it stays in the list as long as it runs.
+    pub(crate) fn end(&mut self, id: u64) {
+        let Some(entry) = self.list.get_mut(id) else {
+            return;
+        };
+        entry.ended = true;
+        if let Subject::Events { in_trap, .. } = &mut entry.subject {
+            // A handler takes no lock: it cannot be waiting for us.
+            if let Some(node) = in_trap.take() {
+                in_trap::remove(node);
+            }
+        }
+    }
+
+    /// Whether the callback `id` runs on a thread that waits, over any number of others, for one
+    /// that `me` runs.
+    fn waits_for_itself(&self, me: ThreadId, id: u64) -> bool {
+        let mut seen = Vec::new();
+        let mut next = vec![id];
+        while let Some(id) = next.pop() {
+            let Some(runner) = self.list.get(id).and_then(|entry| entry.running) else {
+                continue;
+            };
+            if runner == me {
+                return true;
+            }
+            if !seen.contains(&runner) {
+                seen.push(runner);
+                let waits = self.waiting.iter().filter(|(waiter, _)| *waiter == runner);
+                next.extend(waits.map(|(_, id)| *id));
+            }
+        }
+        false
     }
 
     /// The agent is told of a new interest at the next dispatch.
     pub(crate) fn interest_changed(&self) {
-        self.maintenance_us.store(0, Ordering::Relaxed);
-        let _ = self.wake.write(1);
+        MAINTENANCE.store(0, Ordering::Relaxed);
+        self.descriptors.ring();
     }
 
-    /// Waits until there may be something to dispatch.
-    fn wait(&self) {
-        let timeout = {
-            let dispatcher = lock(&self.dispatcher);
-            let connected = dispatcher.connection.is_some();
-            if connected && dispatcher.backlog {
-                EpollTimeout::from(BACKLOG_MS)
-            } else if connected || self.wants_agent().is_none() {
-                EpollTimeout::NONE
-            } else {
-                let left = dispatcher
-                    .retry_at
-                    .saturating_duration_since(Instant::now());
-                EpollTimeout::try_from(left + Duration::from_millis(1))
-                    .unwrap_or(EpollTimeout::NONE)
+    pub(crate) fn log(&self, line: &str) {
+        for owner in &self.owners {
+            if let Some(log) = &owner.log {
+                log(line);
             }
+        }
+    }
+
+    pub(crate) fn fd(&self) -> i32 {
+        self.descriptors.polled_fd()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.text.clone()
+    }
+
+    /// What everybody was told, or is about to be.
+    pub(crate) fn seen(&mut self) -> Seen {
+        self.look();
+        self.now.seen()
+    }
+
+    /// What `$ISAHOTPLUG_FORCE` says about a slot.
+    fn forced(&self, slot: &str) -> Option<&str> {
+        let found = self.force.iter().rev().find(|(name, _)| name == slot);
+        let found = found.or_else(|| self.force.iter().rev().find(|(name, _)| name == "*"));
+        found.map(|(_, variant)| variant.as_str())
+    }
+
+    /// The index of the variant that `$ISAHOTPLUG_FORCE` wants for a slot.
+    pub(crate) fn forced_variant(&self, slot: &str, names: &[String]) -> Option<usize> {
+        let wanted = self.forced(slot)?;
+        names
+            .iter()
+            .position(|name| name == wanted && !name.is_empty())
+    }
+
+    /// Says so if `$ISAHOTPLUG_FORCE` wants something of a slot that it does not get.
+    pub(crate) fn say_if_not_forced(&self, slot: &str, forced: Option<usize>, node: &slots::Node) {
+        let Some(wanted) = self.forced(slot) else {
+            return;
         };
-        let mut events = [EpollEvent::empty(); 2];
-        let _ = self.epoll.wait(&mut events, timeout);
+        let name = if slot.is_empty() {
+            "without a name"
+        } else {
+            slot
+        };
+        match forced {
+            None => self.log(&format!(
+                "ISAHOTPLUG_FORCE: slot {name} has no variant {wanted}; it keeps the best"
+            )),
+            Some(index) if node.index() != index => self.log(&format!(
+                "ISAHOTPLUG_FORCE: variant {wanted} of slot {name} needs what is not available; \
+                 it keeps the best"
+            )),
+            Some(_) => {}
+        }
     }
 
-    /// What a polling program calls all the time: two loads and a clock of a
-    /// few nanoseconds when there is no news.
-    pub(crate) fn poll(&self) -> Result<u32, Error> {
-        let now_us = coarse_us();
-        if page::current().generation() == self.seen_generation.load(Ordering::Relaxed)
-            && TRAPS.emulated() == self.seen_emulated.load(Ordering::Relaxed)
-            && now_us < self.maintenance_us.load(Ordering::Relaxed)
-        {
-            return Ok(0);
-        }
-        self.maintenance_us
-            .store(now_us + MAINTENANCE_US, Ordering::Relaxed);
-        self.dispatch()
+    /// The registration that observes a slot.
+    pub(crate) fn observer_of(&self, slot: *mut crate::c::isahp_slot) -> Option<u64> {
+        let observes = |entry: &&Registration| matches!(entry.subject, Subject::Slot { slot: of, .. } if of == slot);
+        self.list.iter().find(observes).map(|entry| entry.id)
     }
 
-    /// Takes in what is new and calls back. Returns how many callbacks ran.
-    pub(crate) fn dispatch(&self) -> Result<u32, Error> {
-        if std::process::id() != self.pid {
-            slots::update_all();
-            return Ok(0);
-        }
-        let me = thread::current().id();
-        if *lock(&self.dispatching) == Some(me) {
-            return Err(Error::Busy);
-        }
-        let mut dispatcher = lock(&self.dispatcher);
-        *lock(&self.dispatching) = Some(me);
-        let calls = self.dispatch_locked(&mut dispatcher);
-        *lock(&self.dispatching) = None;
-        Ok(calls)
-    }
-
-    fn dispatch_locked(&self, dispatcher: &mut Dispatcher) -> u32 {
-        let _ = self.wake.read();
-        dispatcher.backlog = false;
-        self.keep_connection(dispatcher);
-        if page::current().is_retired() {
-            self.attach(dispatcher);
-        }
-        let emulated = TRAPS.emulated();
-        if page::current().generation() != dispatcher.seen.generation {
-            dispatcher.reported = FeatureSet::EMPTY;
-        }
-        let lost = TRAPS.lost();
+    /// Takes in how things stand and makes the slots right.
+    fn look(&mut self) {
         let trap = Trap {
             since_us: TRAPS.first_ns() / 1000,
             address: TRAPS.address(),
         };
-        let old = dispatcher.seen;
-        let event = dispatcher.seen.compare(page::current(), lost, trap);
-        let mut calls = 0;
-        let mut refusal = None;
-        if let Some(event) = event {
-            slots::update_all();
-            (calls, refusal) = self.call_back(&event);
+        let Some(now) = Now::look(page::current(), TRAPS.lost(), trap) else {
+            return;
+        };
+        if now.seen() == self.now.seen() {
+            self.now = now;
+            return;
         }
-        let generation = dispatcher.seen.generation;
-        if generation != old.generation {
-            dispatcher.owed = Some(match refusal {
-                Some(reason) => FromProcess::Refuse {
-                    generation,
-                    reason: Text::lossy(&reason),
-                },
-                None => FromProcess::Left { generation },
-            });
+        if now.seen().generation != self.now.seen().generation {
+            self.link.forget_reported();
         }
-        self.tell_agent(dispatcher, lost);
-        self.seen_generation.store(generation, Ordering::Relaxed);
-        self.seen_emulated.store(emulated, Ordering::Relaxed);
-        calls
-    }
-
-    fn call_back(&self, event: &Event) -> (u32, Option<String>) {
-        let changed = event.added.union(event.removed);
-        let list: Vec<_> = lock(&self.registrations).clone();
-        let mut calls = 0;
-        let mut refusal = None;
-        for registration in list {
-            let interested =
-                registration.interest.is_empty() || !registration.interest.is_disjoint(&changed);
-            let mut callback = lock(&registration.callback);
-            if interested && registration.alive.load(Ordering::SeqCst) {
-                calls += 1;
-                let answer = catch_unwind(AssertUnwindSafe(|| callback(event)))
-                    .unwrap_or_else(|_| Answer::Refuse("a callback panicked".into()));
-                if let Answer::Refuse(reason) = answer {
-                    refusal.get_or_insert(reason);
-                }
-            }
-        }
-        (calls, refusal)
+        let removed = self.now.available.difference(now.available);
+        self.removing = !removed.is_empty();
+        self.now = now;
+        slots::update_all();
     }
 
     /// What this process wants to hear from an agent: the features (empty for
     /// all) and whether a prepare is to wait for it. `None` if nothing.
-    fn wants_agent(&self) -> Option<(FeatureSet, bool)> {
-        let list = lock(&self.registrations);
-        let slots = slots::interest();
-        if list.is_empty() && slots.is_empty() {
-            return None;
+    fn wanted(&self) -> Option<(FeatureSet, bool)> {
+        let (mut interest, mut eager) = slots::interest();
+        let mut all = false;
+        let mut any = !interest.is_empty() || eager;
+        for entry in self.list.iter() {
+            if let Subject::Events {
+                interest: features, ..
+            } = &entry.subject
+            {
+                any = true;
+                all |= features.is_empty();
+                eager |= entry.eager;
+                interest = interest.union(*features);
+            }
         }
-        let eager = list.iter().any(|r| r.eager);
-        let all = list.iter().any(|r| r.interest.is_empty());
-        let interest = list.iter().fold(slots, |sum, r| sum.union(r.interest));
-        Some((if all { FeatureSet::EMPTY } else { interest }, eager))
+        any.then_some((if all { FeatureSet::EMPTY } else { interest }, eager))
     }
 
-    fn keep_connection(&self, dispatcher: &mut Dispatcher) {
-        let Some(wanted) = self.wants_agent() else {
-            // Closing it also ends the registration with the agent.
-            if dispatcher.connection.take().is_some() {
-                self.socket.store(-1, Ordering::SeqCst);
-                dispatcher.told = None;
-                self.set_state("nothing is registered");
+    /// The keeper's work: connection and page.
+    fn keep(&mut self) {
+        self.descriptors.drain();
+        let wanted = self.wanted();
+        let (is_new, text) = self
+            .link
+            .connect(&self.descriptors, &self.run_dir, wanted.is_some());
+        if is_new || page::current().is_retired() {
+            self.attach();
+        }
+        let heard = self
+            .link
+            .converse(&self.descriptors, &self.name, wanted, self.acted);
+        if let Some(text) = heard.or(text) {
+            self.say(text);
+        }
+        // Without an agent nobody takes anything away; with one, it has to wait for this process.
+        slots::allow_silent(!page::is_agents() || self.link.is_awaited());
+    }
+
+    /// Says what there is to say to the agent, and to whoever else has something to do.
+    fn conclude(&mut self, caller: Caller) {
+        let at = Instant::now();
+        let generation = self.now.seen().generation;
+        if self.acted != generation {
+            match self.list.standing(&self.now, at) {
+                Standing::Busy => {}
+                Standing::Refused(reason) => {
+                    self.acted = generation;
+                    self.link.owe_refusal(generation, &reason);
+                }
+                Standing::Needs(ms) => {
+                    if self.needs_told != Some((generation, ms)) {
+                        self.needs_told = Some((generation, ms));
+                        self.link.owe_need(generation, ms, &self.name);
+                    }
+                }
+                Standing::Left => {
+                    if self.sections_are_left(generation) {
+                        self.acted = generation;
+                        self.link.owe_left(generation);
+                    }
+                }
             }
-            return;
+        }
+        if let Some(text) = self.link.tell(self.now.lost, self.now.trap.address) {
+            self.say(text);
+        }
+        if self.is_keeper(caller) {
+            self.arm(at);
+        }
+        self.ring_those_who_poll(at);
+        SEEN_GENERATION.store(generation, Ordering::Relaxed);
+    }
+
+    /// Whether nobody is in a section that began before everybody had answered.
+    fn sections_are_left(&mut self, generation: u64) -> bool {
+        let epoch = match self.sections {
+            Some((of, epoch)) if of == generation => epoch,
+            _ => {
+                let epoch = section::begin();
+                self.sections = Some((generation, epoch));
+                epoch
+            }
         };
-        if dispatcher.connection.is_none() {
-            if dispatcher.retry_at > Instant::now() {
-                return;
-            }
-            match self.connect() {
-                Ok(connection) => {
-                    self.socket
-                        .store(connection.as_fd().as_raw_fd(), Ordering::SeqCst);
-                    dispatcher.connection = Some(connection);
-                    dispatcher.told = None;
-                    self.attach(dispatcher);
-                }
-                Err(error) => {
-                    dispatcher.retry_at = Instant::now() + dispatcher.retry_pause;
-                    dispatcher.retry_pause = (dispatcher.retry_pause * 2).min(RETRY_SLOWEST);
-                    let known = if page::is_agents() {
-                        "what was published last"
-                    } else {
-                        "CPUID"
-                    };
-                    let text = format!("no agent ({error}); going by {known}");
-                    self.set_state(&text);
-                    return;
-                }
-            }
+        let over = epoch.is_over();
+        if over {
+            self.sections = None;
         }
-        self.read_agent(dispatcher);
-        if dispatcher.told != Some(wanted) {
-            self.introduce(dispatcher, wanted);
+        over
+    }
+
+    /// When the keeper is to look again at the latest.
+    fn arm(&self, at: Instant) {
+        let sections = self.sections.map(|_| at + SECTIONS_LEAVE);
+        let wanted = self.wanted().is_some();
+        let deadlines = [
+            sections,
+            self.list.deadline(),
+            self.link.deadline(wanted, at),
+        ];
+        let next = deadlines.into_iter().flatten().min();
+        self.descriptors
+            .arm(next.map(|next| next.saturating_duration_since(at)));
+        if next.is_some_and(|next| next < at + Duration::from_micros(MAINTENANCE_US)) {
+            MAINTENANCE.store(0, Ordering::Relaxed);
         }
     }
 
-    fn connect(&self) -> io::Result<Connection> {
-        let connection = Connection::open(&self.run_dir().join("agent.sock"))?;
-        self.epoll
-            .add(&connection, EpollEvent::new(EpollFlags::EPOLLIN, 1))?;
-        Ok(connection)
-    }
-
-    fn introduce(&self, dispatcher: &mut Dispatcher, wanted: (FeatureSet, bool)) {
-        let Some(connection) = &dispatcher.connection else {
-            return;
+    fn ring_those_who_poll(&self, at: Instant) {
+        let threaded = self.is_threaded();
+        let due = |owner: &Owner| {
+            self.list
+                .is_due(&self.now, at, Caller::Poll(owner.id), threaded)
         };
-        let (interest, eager) = wanted;
-        let message = FromProcess::Register {
-            versions: Versions::SUPPORTED,
-            name: Text::lossy(&self.options.name),
-            interest,
-            eager,
-            generation: dispatcher.seen.generation,
-        };
-        let with = dispatcher.told.is_none().then(|| self.wake.as_fd());
-        match connection.send(&message, with) {
-            Sent::Yes => dispatcher.told = Some(wanted),
-            Sent::Later => dispatcher.backlog = true,
-            Sent::Gone => self.lose(dispatcher, "the agent is gone"),
+        if threaded && self.owners.iter().any(due) {
+            NEWS.store(true, Ordering::Release);
+            self.descriptors.ring_polled();
         }
     }
 
-    fn read_agent(&self, dispatcher: &mut Dispatcher) {
-        while let Some(connection) = &dispatcher.connection {
-            match connection.receive() {
-                Received::Nothing => break,
-                Received::Message(ToProcess::Welcome { .. }) => {
-                    dispatcher.retry_pause = RETRY_FIRST;
-                    self.set_state("registered with the agent");
-                }
-                Received::Message(ToProcess::Rejected { reason }) => {
-                    self.lose(dispatcher, &format!("the agent refuses us: {reason}"));
-                }
-                Received::Message(ToProcess::Present { features }) => {
-                    TRAPS.forget(features);
-                    dispatcher.reported = dispatcher.reported.difference(features);
-                }
-                Received::Message(ToProcess::Status(_)) => {}
-                Received::Gone(why) => self.lose(dispatcher, &why),
-            }
-        }
-    }
-
-    fn lose(&self, dispatcher: &mut Dispatcher, why: &str) {
-        // Closing the socket takes it out of the epoll set.
-        self.socket.store(-1, Ordering::SeqCst);
-        dispatcher.connection = None;
-        dispatcher.told = None;
-        dispatcher.reported = FeatureSet::EMPTY;
-        dispatcher.retry_at = Instant::now() + dispatcher.retry_pause;
-        dispatcher.retry_pause = (dispatcher.retry_pause * 2).min(RETRY_SLOWEST);
-        self.set_state(&format!("{why}; going by what was published last"));
-    }
-
-    fn tell_agent(&self, dispatcher: &mut Dispatcher, lost: FeatureSet) {
-        let Some(connection) = &dispatcher.connection else {
-            return;
-        };
-        if dispatcher.told.is_none() {
-            return;
-        }
-        let mut gone = false;
-        if let Some(owed) = &dispatcher.owed {
-            match connection.send(owed, None) {
-                Sent::Yes => dispatcher.owed = None,
-                Sent::Later => dispatcher.backlog = true,
-                Sent::Gone => gone = true,
-            }
-        }
-        let news = lost.difference(dispatcher.reported);
-        if !news.is_empty() && !gone {
-            let trapped = FromProcess::Trapped {
-                features: lost,
-                address: TRAPS.address(),
-            };
-            match connection.send(&trapped, None) {
-                Sent::Yes => dispatcher.reported = lost,
-                Sent::Later => dispatcher.backlog = true,
-                Sent::Gone => gone = true,
-            }
-        }
-        if gone {
-            self.lose(dispatcher, "the agent is gone");
-        }
-    }
-
-    fn attach(&self, dispatcher: &mut Dispatcher) {
-        match page::attach(&self.run_dir().join("page")) {
-            // Its generations are its own: whatever was seen is old.
-            Ok(true) => dispatcher.seen.generation = 0,
+    fn attach(&mut self) {
+        match page::attach(&self.run_dir.join("page")) {
+            // Its generations are its own: whatever was acted upon is old.
+            Ok(true) => self.acted = 0,
             Ok(false) => {}
             Err(page::AttachError::Open(error)) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.log(&format!("the agent's page cannot be used: {error}")),
@@ -628,14 +875,50 @@ impl Runtime {
     }
 
     /// Says once what has changed.
-    fn set_state(&self, state: &str) {
-        let mut said = lock(&self.state);
-        if *said != state {
-            said.clear();
-            said.push_str(state);
-            drop(said);
-            self.log(state);
+    fn say(&mut self, text: String) {
+        if self.text != text {
+            self.text = text;
+            self.log(&self.text);
         }
+    }
+
+    /// In the child of a fork: descriptors of its own, no thread, nobody running but the caller.
+    /// Called with the lock held over the fork.
+    fn forked(&mut self) {
+        self.asleep = true;
+        self.pid = std::process::id();
+        self.link.forget();
+        // It is not here, and must not even be detached.
+        let _parents = self.thread.take().map(ManuallyDrop::new);
+        self.list.forked();
+        self.waiting.clear();
+        self.sections = None;
+        self.descriptors.forked();
+        slots::allow_silent_after_fork(!page::is_agents());
+        NEWS.store(true, Ordering::Release);
+    }
+
+    /// Goes on in the child of a fork, for somebody calls who needs it.
+    fn wake_up(&mut self) -> Result<(), Error> {
+        if self.pid != std::process::id() {
+            // A fork that libc knows nothing of.
+            self.forked();
+            TRAPS.forked();
+            section::forked();
+        }
+        if std::mem::take(&mut self.asleep) {
+            TRAPS.ring(self.descriptors.wake.as_fd().as_raw_fd());
+            self.fit_thread()?;
+            self.interest_changed();
+        }
+        Ok(())
+    }
+}
+
+/// See [`State::forked`].
+pub(crate) fn forked(guard: &mut Guard) {
+    if let Some(state) = guard.as_deref_mut() {
+        state.forked();
     }
 }
 

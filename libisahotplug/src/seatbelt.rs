@@ -64,7 +64,7 @@ pub unsafe fn install(environment: *const *const c_char) -> io::Result<()> {
     if let Some(value) = unsafe { variable(environment, trap::burst::VARIABLE) } {
         trap::burst::configure(value);
     }
-    page::init_own();
+    page::start();
     fork::follow()?;
     trap::install_seatbelt()
 }

@@ -7,32 +7,27 @@
 
 use std::cell::UnsafeCell;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dispatch::{Variant, choose};
 use isa::FeatureSet;
 
 use crate::page;
+use crate::runtime::Error;
 use crate::trap::TRAPS;
 
-/// Where the choice is stored.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Target {
-    /// A C slot's function pointer.
-    Pointer(*const AtomicPtr<()>),
-    /// A Rust slot.
-    Slot(*const dispatch::Slot),
-}
+/// Where the function in force is stored: the first word of a C slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target(pub(crate) *const AtomicPtr<()>);
 
-// SAFETY: both point to atomics that the registrant keeps alive until
-// `remove` has returned.
+// SAFETY: points to an atomic that the registrant keeps alive until `remove` has returned.
 unsafe impl Send for Target {}
 // SAFETY: as above.
 unsafe impl Sync for Target {}
 
-/// What a variant is to a slot: the pointer that a C slot stores.
-#[derive(Clone, Copy, Debug)]
+/// What a variant is to a slot: the pointer that is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Function(pub(crate) *mut ());
 
 // SAFETY: a code address, only ever stored.
@@ -40,70 +35,120 @@ unsafe impl Send for Function {}
 // SAFETY: as above.
 unsafe impl Sync for Function {}
 
-struct Node {
-    content: UnsafeCell<Content>,
+/// What is to be kept in a slot.
+#[derive(Debug)]
+pub(crate) struct Content {
+    /// Which copy of the library declared it.
+    pub(crate) owner: u64,
+    pub(crate) target: Target,
+    /// Called only inside sections, so that features whose loss is silent can be used.
+    pub(crate) sectioned: bool,
+    pub(crate) variants: Box<[Variant<Function>]>,
+    /// One for each variant; empty for none.
+    pub(crate) names: Box<[String]>,
+}
+
+pub(crate) struct Node {
+    content: UnsafeCell<Option<Content>>,
     /// The content is valid and the slot's memory is ours to write.
     alive: AtomicBool,
+    /// The variant in force.
+    index: AtomicUsize,
+    /// 1 + the variant that is forced; 0 for none.
+    forced: AtomicUsize,
     next: *const Node,
 }
 
-struct Content {
-    target: Target,
-    variants: Box<[Variant<Function>]>,
-}
+// SAFETY: `content` is written under CHANGES while `alive` is false and no handler has seen it
+// true; everything else is atomic or never changes.
+unsafe impl Sync for Node {}
 
 static HEAD: AtomicPtr<Node> = AtomicPtr::new(ptr::null_mut());
 /// Serialises everybody but the trap handler.
 static CHANGES: Mutex<()> = Mutex::new(());
+/// Variants that use silent features may be in force: nobody waits for this process otherwise.
+static SILENT: AtomicBool = AtomicBool::new(false);
 
 /// Held over a fork, so that the child finds the list whole.
 pub(crate) fn hold() -> MutexGuard<'static, ()> {
     CHANGES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Node {
-    /// The content, if alive.
-    fn content(&self) -> Option<&Content> {
-        // SAFETY: written only by `add`, under CHANGES, while not alive and
-        // after `remove` has waited for every handler that saw it alive.
-        self.alive
-            .load(Ordering::SeqCst)
-            .then(|| unsafe { &*self.content.get() })
-    }
-
-    fn is_at(&self, address: *const ()) -> bool {
-        self.content()
-            .is_some_and(|content| content.target.address() == address)
-    }
-
-    fn update(&self, available: FeatureSet) {
-        let Some(content) = self.content() else {
-            return;
-        };
-        // SAFETY: alive, so the registrant keeps the atomic alive: `remove`
-        // waits for handlers after clearing `alive`, and takes CHANGES.
-        unsafe {
-            match content.target {
-                Target::Pointer(at) => {
-                    let best = choose(&content.variants, available);
-                    if let Some(variant) = best.and_then(|best| content.variants.get(best)) {
-                        (*at).store(variant.function.0, Ordering::Release);
-                    }
-                }
-                Target::Slot(at) => {
-                    (*at).update(&content.variants, available);
-                }
-            }
-        }
+/// What slots may use now. Async-signal-safe.
+fn usable() -> FeatureSet {
+    let available = page::available();
+    if SILENT.load(Ordering::Acquire) {
+        available
+    } else {
+        available.difference(SILENT_FEATURES)
     }
 }
 
-impl Target {
-    fn address(self) -> *const () {
-        match self {
-            Self::Pointer(at) => at.cast(),
-            Self::Slot(at) => at.cast(),
+/// All features whose loss does not fault, found out at compile time for the trap handler's sake.
+const SILENT_FEATURES: FeatureSet = {
+    let mut all = FeatureSet::EMPTY;
+    let mut at = 0;
+    while at < isa::Feature::ALL.len() {
+        let feature = isa::Feature::ALL[at];
+        if matches!(feature.class(), isa::RemovalClass::Silent) {
+            all = all.with(feature);
         }
+        at += 1;
+    }
+    all
+};
+
+/// Whether variants that use silent features may be in force; slots are made right if that is new.
+pub(crate) fn allow_silent(allow: bool) {
+    if SILENT.swap(allow, Ordering::AcqRel) != allow {
+        update_all();
+    }
+}
+
+/// The same in the child of a fork, where [`hold`] is held.
+pub(crate) fn allow_silent_after_fork(allow: bool) {
+    SILENT.store(allow, Ordering::Release);
+    after_trap();
+}
+
+impl Node {
+    /// The content, if alive.
+    pub(crate) fn content(&self) -> Option<&Content> {
+        if !self.alive.load(Ordering::SeqCst) {
+            return None;
+        }
+        // SAFETY: written only by `add`, under CHANGES, while not alive and
+        // after `remove` has waited for every handler that saw it alive.
+        unsafe { (*self.content.get()).as_ref() }
+    }
+
+    fn is_at(&self, target: Target) -> bool {
+        self.content()
+            .is_some_and(|content| content.target == target)
+    }
+
+    /// The index of the variant in force.
+    pub(crate) fn index(&self) -> usize {
+        self.index.load(Ordering::Acquire)
+    }
+
+    fn update(&self, usable: FeatureSet) {
+        let Some(content) = self.content() else {
+            return;
+        };
+        let variants = &content.variants;
+        let forced = self.forced.load(Ordering::Acquire).wrapping_sub(1);
+        let best = match variants.get(forced) {
+            Some(variant) if variant.features.is_subset(&usable) => Some(forced),
+            _ => choose(variants, usable),
+        };
+        let Some((index, variant)) = best.and_then(|best| Some((best, variants.get(best)?))) else {
+            return;
+        };
+        self.index.store(index, Ordering::Release);
+        // SAFETY: alive, so the registrant keeps the atomic alive: `remove`
+        // waits for handlers after clearing `alive`, and takes CHANGES.
+        unsafe { (*content.target.0).store(variant.function.0, Ordering::Release) };
     }
 }
 
@@ -116,61 +161,118 @@ fn nodes() -> impl Iterator<Item = &'static Node> {
 }
 
 /// What became of a slot that was to be added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Added {
-    New,
-    /// It was there already.
+    New(&'static Node),
+    /// It was there already, with the same variants.
     Known,
-    /// No variant's features are all available.
-    NothingFits,
+    /// It was there already, with others.
+    Other,
 }
 
 /// Adds a slot and makes it right.
 ///
+/// # Errors
+/// [`Error::NoVariant`] if no variant's features are all available.
+///
 /// # Safety
-/// What `target` points to must live until [`remove`] has returned.
-pub(crate) unsafe fn add(target: Target, variants: Box<[Variant<Function>]>) -> Added {
+/// What the target points to must live until [`remove`] has returned.
+pub(crate) unsafe fn add(content: Content, forced: Option<usize>) -> Result<Added, Error> {
     let _changes = hold();
-    let available = page::available();
-    if let Some(known) = nodes().find(|node| node.is_at(target.address())) {
-        known.update(available);
-        return Added::Known;
-    }
-    if choose(&variants, available).is_none() {
-        return Added::NothingFits;
-    }
-    let content = Content { target, variants };
-    let node = match nodes().find(|node| node.content().is_none()) {
-        Some(node) => {
-            // SAFETY: not alive: see `Node::content`.
-            unsafe { *node.content.get() = content };
-            node
+    if let Some(known) = nodes().find(|node| node.is_at(content.target)) {
+        let same = |other: &Content| {
+            other.variants.len() == content.variants.len()
+                && other
+                    .variants
+                    .iter()
+                    .zip(&content.variants)
+                    .all(|(a, b)| a.function == b.function && a.features == b.features)
+        };
+        let same = known.content().is_some_and(same);
+        if same {
+            known.update(usable());
         }
+        return Ok(if same { Added::Known } else { Added::Other });
+    }
+    if choose(&content.variants, usable()).is_none() {
+        return Err(Error::NoVariant);
+    }
+    let node = match nodes().find(|node| !node.alive.load(Ordering::SeqCst)) {
+        Some(node) => node,
         None => {
             let node = Box::leak(Box::new(Node {
-                content: UnsafeCell::new(content),
+                content: UnsafeCell::new(None),
                 alive: AtomicBool::new(false),
+                index: AtomicUsize::new(0),
+                forced: AtomicUsize::new(0),
                 next: HEAD.load(Ordering::Acquire),
             }));
             HEAD.store(node, Ordering::Release);
             node
         }
     };
+    // SAFETY: not alive: see `Node::content`.
+    unsafe { *node.content.get() = Some(content) };
+    node.forced
+        .store(forced.map_or(0, |index| index + 1), Ordering::Release);
     node.alive.store(true, Ordering::SeqCst);
     // A trap between choosing and storing has found the node in the list.
-    node.update(page::available());
-    Added::New
+    node.update(usable());
+    Ok(Added::New(node))
 }
 
-/// Gives the slot at `address` back to the program. `false` if there is none.
-pub(crate) fn remove(address: *const ()) -> bool {
+/// Gives the slot back to the program. `false` if there is none.
+pub(crate) fn remove(target: Target) -> bool {
     let _changes = hold();
-    let found = nodes().find(|node| node.is_at(address));
-    if let Some(node) = found {
-        node.alive.store(false, Ordering::SeqCst);
-        TRAPS.wait_for_handlers();
+    let found = nodes().find(|node| node.is_at(target));
+    found.is_some_and(|node| {
+        bury(node);
+        true
+    })
+}
+
+/// Gives every slot of `owner` back.
+pub(crate) fn remove_all(owner: u64) {
+    let _changes = hold();
+    for node in nodes() {
+        if node.content().is_some_and(|content| content.owner == owner) {
+            bury(node);
+        }
     }
-    found.is_some()
+}
+
+fn bury(node: &Node) {
+    node.alive.store(false, Ordering::SeqCst);
+    TRAPS.wait_for_handlers();
+    // SAFETY: not alive, no handler has it in hand, and CHANGES is held by the callers.
+    unsafe { *node.content.get() = None };
+}
+
+/// Forces the variant of this name; `None` for the best again.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::NoVariant`] if its features are not available.
+pub(crate) fn force(target: Target, name: Option<&str>) -> Result<(), Error> {
+    let _changes = hold();
+    let node = nodes().find(|node| node.is_at(target));
+    let (node, content) = node
+        .and_then(|node| Some((node, node.content()?)))
+        .ok_or(Error::NotFound("slot"))?;
+    let forced = match name {
+        None => 0,
+        Some(name) => {
+            let index = content.names.iter().position(|other| other == name);
+            let index = index
+                .filter(|_| !name.is_empty())
+                .ok_or(Error::NotFound("variant"))?;
+            if !content.variants[index].features.is_subset(&usable()) {
+                return Err(Error::NoVariant);
+            }
+            index + 1
+        }
+    };
+    node.forced.store(forced, Ordering::Release);
+    node.update(usable());
+    Ok(())
 }
 
 /// Makes every slot right.
@@ -182,17 +284,20 @@ pub(crate) fn update_all() {
 /// Makes every slot right after a trap: whoever calls next takes the path that
 /// works. Async-signal-safe.
 pub(crate) fn after_trap() {
-    let available = page::available();
-    nodes().for_each(|node| node.update(available));
+    let usable = usable();
+    nodes().for_each(|node| node.update(usable));
 }
 
-/// Every feature that some variant of some slot uses.
-pub(crate) fn interest() -> FeatureSet {
+/// Every feature that some variant of some slot uses, and whether a planned removal has to wait
+/// for this process.
+pub(crate) fn interest() -> (FeatureSet, bool) {
     let _changes = hold();
-    nodes()
-        .filter_map(Node::content)
-        .flat_map(|content| content.variants.iter())
-        .fold(FeatureSet::EMPTY, |all, variant| {
-            all.union(variant.features)
-        })
+    let mut interest = (FeatureSet::EMPTY, false);
+    for content in nodes().filter_map(Node::content) {
+        for variant in &content.variants {
+            interest.0 = interest.0.union(variant.features);
+        }
+        interest.1 |= content.sectioned;
+    }
+    interest
 }

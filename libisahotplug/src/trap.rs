@@ -25,6 +25,7 @@ use std::sync::{Mutex, PoisonError};
 use emulator::{Budget, Fault, FaultKind, State, exception};
 use isa::{Feature, FeatureSet, WORDS};
 
+use crate::junction::{self, Junction};
 use crate::page;
 use access::{OwnMemory, Reserved};
 use frame::Frame;
@@ -98,6 +99,16 @@ impl Traps {
         }))
     }
 
+    /// Whether `feature` is among the lost ones at `generation`.
+    pub(crate) fn has_lost(&self, feature: Feature, generation: u64) -> bool {
+        let id = usize::from(feature.id());
+        self.lost_at.load(Ordering::Acquire) == generation
+            && self
+                .lost
+                .get(id / 64)
+                .is_some_and(|word| word.load(Ordering::Acquire) >> (id % 64) & 1 == 1)
+    }
+
     /// The agent has tried these on every CPU and found them there: the guest
     /// has moved on meanwhile.
     pub(crate) fn forget(&self, present: FeatureSet) {
@@ -169,6 +180,10 @@ impl Traps {
                 .first_ns
                 .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
             crate::slots::after_trap();
+            // A callback of the program's needs thread-local storage as the C library knows it.
+            if Local::of_thread().is_some() {
+                crate::in_trap::call(features, address, now / 1000);
+            }
             let eventfd = self.eventfd.load(Ordering::Acquire);
             if eventfd >= 0 {
                 sys::signal_eventfd(eventfd);
@@ -177,12 +192,24 @@ impl Traps {
     }
 }
 
-/// Installs the handlers of SIGILL, SIGSEGV and SIGBUS, once.
+/// Who has the handlers now.
+pub(crate) enum Installed {
+    Here,
+    /// Another copy of this library, which was quicker.
+    Elsewhere(&'static Junction),
+}
+
+/// Installs the handlers of SIGILL, SIGSEGV and SIGBUS, unless they are.
 ///
 /// # Errors
 /// What sigaction(2) says.
-pub(crate) fn install() -> io::Result<()> {
+pub(crate) fn install() -> io::Result<Installed> {
     install_once(|| {})
+}
+
+/// What the kernel would call for SIGILL.
+pub(crate) fn installed_handler() -> Option<usize> {
+    sys::action(libc::SIGILL).map(|action| action.handler)
 }
 
 /// Installs the handlers, once, for a program whose calls of sigaction(2) are brought here.
@@ -190,6 +217,7 @@ pub(crate) fn install() -> io::Result<()> {
 /// # Errors
 /// What sigaction(2) says.
 pub(crate) fn install_seatbelt() -> io::Result<()> {
+    // No other copy has run yet.
     install_once(|| {
         if !frame::has_ymm() {
             shadow::take_into_use();
@@ -198,13 +226,15 @@ pub(crate) fn install_seatbelt() -> io::Result<()> {
         // Whoever started the program may have blocked them.
         sys::unblock(action::MASK);
     })
+    .map(|_| ())
 }
 
-fn install_once(prepare: impl FnOnce()) -> io::Result<()> {
-    static INSTALLED: Mutex<bool> = Mutex::new(false);
+static INSTALLED: Mutex<bool> = Mutex::new(false);
+
+fn install_once(prepare: impl FnOnce()) -> io::Result<Installed> {
     let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
     if *installed {
-        return Ok(());
+        return Ok(Installed::Here);
     }
     emulator::init();
     frame::init();
@@ -226,21 +256,71 @@ fn install_once(prepare: impl FnOnce()) -> io::Result<()> {
             MASK | FAULTS
         };
         let action = KernelAction::new(handler(signal), flags.cast_unsigned().into(), mask);
-        if !sys::set_action(signal, &action) {
+        let Some(old) = sys::exchange_action(signal, &action) else {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        };
+        if signal == libc::SIGILL
+            && let Some(other) = junction::behind(old.handler)
+        {
+            sys::set_action(signal, &old);
+            give_back();
+            return Ok(Installed::Elsewhere(other));
         }
     }
     *installed = true;
-    Ok(())
+    Ok(Installed::Here)
+}
+
+/// Gives the signals back to those who had them, or whom the program has named since. One whose
+/// handler is not this library's any more stays as it is.
+///
+/// The seatbelt is never taken off.
+pub(crate) fn uninstall() {
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if *installed && !handlers::is_active() {
+        give_back();
+        *installed = false;
+    }
+}
+
+fn give_back() {
+    for signal in action::SIGNALS {
+        let ours = sys::action(signal).is_some_and(|action| action.handler == handler(signal));
+        if let Some(wanted) = action::wanted(signal).filter(|_| ours) {
+            sys::set_action(signal, &wanted);
+        }
+    }
+}
+
+// The handler of SIGILL, with what other copies of this library know it by in front of it: see
+// `junction.rs`.
+core::arch::global_asm!(
+    ".pushsection .text.isahp_sigill,\"ax\",@progbits",
+    ".p2align 4",
+    "2:  .ascii \"isahotplug #UD\\000\\001\"",
+    "    .quad {junction} - 2b",
+    ".globl isahp_sigill",
+    ".hidden isahp_sigill",
+    ".type isahp_sigill, @function",
+    "isahp_sigill:",
+    "    jmp {handler}",
+    ".size isahp_sigill, . - isahp_sigill",
+    ".popsection",
+    junction = sym junction::OWN,
+    handler = sym on_sigill,
+);
+
+// SAFETY: the signature of the handler that the assembler above jumps to.
+unsafe extern "C-unwind" {
+    fn isahp_sigill(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void);
 }
 
 /// Address of the handler of one of [`action::SIGNALS`].
 fn handler(signal: i32) -> usize {
-    let handler: extern "C-unwind" fn(i32, *mut libc::siginfo_t, *mut c_void) = match signal {
-        libc::SIGILL => on_sigill,
-        _ => on_memory_fault,
-    };
-    handler as *const () as usize
+    match signal {
+        libc::SIGILL => isahp_sigill as *const () as usize,
+        _ => on_memory_fault as *const () as usize,
+    }
 }
 
 /// Whether the kernel would call this library.
@@ -275,7 +355,15 @@ struct Trap<'a> {
 
 /// SIGILL: emulates the instruction, or passes the signal on. A handler of the program's may leave by
 /// an exception (Ada's do).
-extern "C-unwind" fn on_sigill(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
+pub(crate) extern "C-unwind" fn on_sigill(
+    signal: i32,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+) {
+    if let Some(other) = junction::joined() {
+        // This copy joined that one when its own handler was installed already.
+        return (other.on_sigill)(signal, info, context);
+    }
     // SAFETY: the kernel passes a ucontext to a handler with SA_SIGINFO.
     let interrupted = unsafe { &mut *context.cast::<libc::ucontext_t>() };
     check_no_alignment(interrupted);

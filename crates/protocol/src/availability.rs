@@ -80,6 +80,8 @@ pub struct Publication {
     pub epoch: Option<Epoch>,
     /// When the news reached the guest, on the guest's `CLOCK_MONOTONIC`.
     pub since: Moment,
+    /// For [`Cause::Prepare`], until when the guest waits for its processes; same clock.
+    pub deadline: Option<Moment>,
 }
 
 /// A removal that a host announced.
@@ -310,6 +312,8 @@ impl Availability {
         self.published.available = after;
         self.published.cause = cause;
         self.published.since = now;
+        let announced = self.prepare.filter(|_| cause == Cause::Prepare);
+        self.published.deadline = announced.map(|prepare| prepare.deadline);
         Some(Change {
             publication: self.published,
             added: after.difference(before),

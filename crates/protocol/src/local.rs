@@ -70,6 +70,15 @@ pub enum FromProcess {
     },
     /// Tell me how things stand.
     Status,
+    /// I am leaving what this generation takes away, and need time for it.
+    Needs {
+        /// The generation that I am acting upon.
+        generation: u64,
+        /// How long it will take, in milliseconds, as far as is known.
+        ms: u32,
+        /// Who needs it and for what, for the operator.
+        what: Text<256>,
+    },
 }
 
 /// Agent → process.
@@ -119,6 +128,8 @@ pub struct Report {
     pub channel: Text<256>,
     /// The open prepare, if any, in words.
     pub prepare: Option<Text<256>>,
+    /// What the host was told about the latest prepare that was answered, in words.
+    pub answer: Option<Text<256>>,
     /// Registered processes.
     pub registered: u32,
     /// The first [`MAX_LISTED`] of them.
@@ -138,6 +149,8 @@ pub struct Registration {
     pub generation: u64,
     /// Undefined-opcode exceptions that it reported.
     pub trapped: u64,
+    /// What it said last about leaving what a generation takes away, in words; empty for nothing.
+    pub answer: Text<96>,
 }
 
 /// Why a packet cannot be read.

@@ -14,6 +14,9 @@
 //!  32  identity      16 bytes  random, drawn when the page was made
 //!  64  slot 0       256 bytes
 //! 320  slot 1       256 bytes
+//! 576  deadline 0   u64      of the prepare that slot 0 tells of, microseconds
+//!                            on the guest's CLOCK_MONOTONIC; 0: there is none
+//! 584  deadline 1   u64      the same for slot 1
 //!
 //! slot:
 //!   0  generation     u64      0 while the slot is being written
@@ -38,7 +41,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
-use isa::{FeatureSet, WORDS};
+use isa::{Feature, FeatureSet, WORDS};
 
 use crate::availability::{Cause, Publication};
 use crate::message::{Epoch, HostIdentity};
@@ -58,7 +61,7 @@ const IDENTITY: usize = 4;
 
 const HEAD_WORDS: usize = 8;
 const SLOT_WORDS: usize = 32;
-const REST_WORDS: usize = SIZE / 8 - HEAD_WORDS - 2 * SLOT_WORDS;
+const REST_WORDS: usize = SIZE / 8 - HEAD_WORDS - 2 * SLOT_WORDS - 2;
 
 const CAUSE: usize = 1;
 const SINCE: usize = 2;
@@ -112,6 +115,7 @@ pub enum PageError {
 pub struct Page {
     head: [AtomicU64; HEAD_WORDS],
     slots: [[AtomicU64; SLOT_WORDS]; 2],
+    deadlines: [AtomicU64; 2],
     _rest: [AtomicU64; REST_WORDS],
 }
 
@@ -137,6 +141,7 @@ impl Page {
         Self {
             head: [const { AtomicU64::new(0) }; HEAD_WORDS],
             slots: [const { [const { AtomicU64::new(0) }; SLOT_WORDS] }; 2],
+            deadlines: [const { AtomicU64::new(0) }; 2],
             _rest: [const { AtomicU64::new(0) }; REST_WORDS],
         }
     }
@@ -191,14 +196,37 @@ impl Page {
             let slot = self.slot(expected);
             found = slot[0].load(Ordering::Acquire);
             let copy: [u64; SLOT_WORDS] = core::array::from_fn(|i| slot[i].load(Ordering::Relaxed));
+            let deadline = self.deadline(expected).load(Ordering::Relaxed);
             // The copy must be complete before the generation is looked at
             // again; pairs with the fence in `publish`.
             fence(Ordering::Acquire);
             if found == expected && slot[0].load(Ordering::Relaxed) == expected {
-                return decode(&copy);
+                return decode(&copy, deadline);
             }
         }
         Err(PageError::Torn { expected, found })
+    }
+
+    /// Readers: whether `feature` is in what is published; `false` if nothing is. A few loads,
+    /// without the checks of [`read`](Self::read): for a page that has passed them once.
+    /// Lock-free; async-signal-safe.
+    #[inline]
+    pub fn has(&self, feature: Feature) -> bool {
+        let id = usize::from(feature.id());
+        for _ in 0..ATTEMPTS {
+            let generation = self.generation();
+            let slot = self.slot(generation);
+            let Some(word) = slot.get(AVAILABLE + id / 64 % WORDS) else {
+                return false;
+            };
+            let word = word.load(Ordering::Relaxed);
+            // As in `read`.
+            fence(Ordering::Acquire);
+            if slot[0].load(Ordering::Relaxed) == generation {
+                return word >> (id % 64) & 1 == 1;
+            }
+        }
+        false
     }
 
     /// The writer: makes a zeroed page a page. The magic is stored last.
@@ -221,6 +249,9 @@ impl Page {
         for (word, value) in slot.iter().zip(encode(publication)).skip(1) {
             word.store(value, Ordering::Relaxed);
         }
+        let deadline = publication.deadline.map_or(0, Moment::micros);
+        self.deadline(publication.generation)
+            .store(deadline, Ordering::Relaxed);
         slot[0].store(publication.generation, Ordering::Release);
         self.head[GENERATION].store(publication.generation, Ordering::Release);
     }
@@ -233,6 +264,11 @@ impl Page {
     /// Cannot panic: it is reached from trap handlers.
     fn slot(&self, generation: u64) -> &[AtomicU64; SLOT_WORDS] {
         let [even, odd] = &self.slots;
+        if generation & 1 == 1 { odd } else { even }
+    }
+
+    fn deadline(&self, generation: u64) -> &AtomicU64 {
+        let [even, odd] = &self.deadlines;
         if generation & 1 == 1 { odd } else { even }
     }
 }
@@ -267,7 +303,7 @@ fn encode(publication: &Publication) -> [u64; SLOT_WORDS] {
     words
 }
 
-fn decode(words: &[u64; SLOT_WORDS]) -> Result<Publication, PageError> {
+fn decode(words: &[u64; SLOT_WORDS], deadline: u64) -> Result<Publication, PageError> {
     let set = |at: usize| FeatureSet::from_words(core::array::from_fn(|i| words[at + i]));
     let bytes = |at: usize| {
         let mut bytes = [0; 16];
@@ -291,6 +327,7 @@ fn decode(words: &[u64; SLOT_WORDS]) -> Result<Publication, PageError> {
         cause: Cause::from_number(cause).ok_or(PageError::Cause(cause))?,
         epoch,
         since: Moment::from_micros(words[SINCE]),
+        deadline: (deadline != 0).then(|| Moment::from_micros(deadline)),
     })
 }
 
@@ -317,6 +354,7 @@ mod tests {
                 sequence: 42,
             }),
             since: Moment::from_micros(1_000_001),
+            deadline: Some(Moment::from_micros(2_000_002)),
         }
     }
 
@@ -352,6 +390,7 @@ mod tests {
             .head
             .iter()
             .chain(page.slots.iter().flatten())
+            .chain(&page.deadlines)
             .chain(&page._rest);
         let mut bytes = std::vec::Vec::new();
         for word in words {
@@ -381,7 +420,27 @@ mod tests {
                 expect(slot + at + 8 * i, &word.to_le_bytes());
             }
         }
+        expect(584, &2_000_002u64.to_le_bytes());
         assert!(bytes.iter().all(|&byte| byte == 0), "nothing else is there");
+    }
+
+    #[test]
+    fn one_feature_is_read_as_the_whole_set_is() {
+        let page = formatted();
+        assert!(!page.has(Feature::Avx2));
+        for generation in 1..4 {
+            page.publish(&sample(generation));
+            assert!(page.has(Feature::Avx2) && page.has(Feature::Sse2));
+            assert!(!page.has(Feature::Fma) && !page.has(Feature::Abm));
+        }
+        // The last word of a set has neighbours.
+        let ends = Publication {
+            available: Feature::ALL.iter().copied().last().into_iter().collect(),
+            ..sample(4)
+        };
+        page.publish(&ends);
+        let there: std::vec::Vec<_> = Feature::ALL.iter().filter(|f| page.has(**f)).collect();
+        assert_eq!(there, [Feature::ALL.last().unwrap()]);
     }
 
     #[test]

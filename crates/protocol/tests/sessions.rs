@@ -802,6 +802,11 @@ fn golden_bytes() {
             address: 0x1234,
         },
         FromProcess::Status,
+        FromProcess::Needs {
+            generation: 5,
+            ms: 20,
+            what: Text::new("demo: a batch").unwrap(),
+        },
     ];
     let report = local::Report {
         generation: 5,
@@ -811,6 +816,7 @@ fn golden_bytes() {
         cause: Text::new("offer").unwrap(),
         channel: Text::new("open").unwrap(),
         prepare: None,
+        answer: Some(Text::new("ready").unwrap()),
         registered: 1,
         registrations: vec![local::Registration {
             pid: 42,
@@ -818,6 +824,7 @@ fn golden_bytes() {
             eager: true,
             generation: 5,
             trapped: 0,
+            answer: Text::new("left").unwrap(),
         }],
     };
     let to_process = [

@@ -11,7 +11,7 @@ use std::arch::x86_64::{
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use isahotplug::{Answer, FeatureSet, Options, Slot, Variant, counters, features};
+use isahotplug::{Answer, FeatureSet, Options, Registering, Slot, Variant, counters, features};
 
 /// Terms of one dot product: eight chains of eight.
 const TERMS: usize = 64;
@@ -99,15 +99,16 @@ fn main() -> Result<ExitCode, isahotplug::Error> {
         ..Options::default()
     })?;
     DOT.start()?;
-    let _registration = isahotplug::register(features![Avx2, Fma], false, |event| {
-        println!(
-            "event cause={} generation={} path={}",
-            event.cause.name(),
-            event.generation,
-            path()
-        );
-        Answer::Left
-    })?;
+    let _registration =
+        isahotplug::register(features![Avx2, Fma], Registering::default(), |event| {
+            println!(
+                "event cause={} generation={} path={}",
+                event.cause.name(),
+                event.generation,
+                path()
+            );
+            Answer::Left
+        })?;
 
     let (mut x, mut y, mut random) = ([0.0; TERMS], [0.0; TERMS], 0x9e37_79b9_7f4a_7c15);
     let (mut wrong, mut wide) = (0u64, 0u64);

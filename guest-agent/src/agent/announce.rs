@@ -84,6 +84,7 @@ impl Agent {
     fn say_answer(&mut self, announced: Announced, answer: &str, now: Moment) {
         let micros = now.since(announced.since).as_micros();
         let text = format!("prepare {}: {answer}, after {micros} µs", announced.id);
+        self.answer = Some(text.clone());
         self.log.limited(Level::INFO, "answers", LINES, text);
     }
 

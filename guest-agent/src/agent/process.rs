@@ -107,6 +107,11 @@ impl Agent {
             FromProcess::Refuse { generation, reason } => {
                 self.hear_refusal(id, generation, &reason, now)?;
             }
+            FromProcess::Needs {
+                generation,
+                ms,
+                what,
+            } => self.hear_need(id, generation, ms, &what)?,
             FromProcess::Trapped { features, address } => {
                 self.hear_trap(id, features, address, now);
             }
@@ -172,6 +177,10 @@ impl Agent {
             generation: generation.min(published),
             told: 0,
             trapped: self.registry.get(id).map_or(0, |earlier| earlier.trapped),
+            answer: self
+                .registry
+                .get(id)
+                .map_or_else(Text::default, |earlier| earlier.answer.clone()),
         };
         self.registry
             .insert(id, registration, self.session.unanswered_prepare());
@@ -187,6 +196,8 @@ impl Agent {
         }
         let published = self.session.availability().published().generation;
         let prepare = self.session.unanswered_prepare().copied();
+        self.registry
+            .answered(id, &format!("left generation {generation}"));
         let awaited = self
             .registry
             .left(id, generation.min(published), prepare.as_ref());
@@ -227,10 +238,34 @@ impl Agent {
         };
         let text = format!("refuses prepare {}: {reason}", prepare.id);
         client.log(&mut self.log, Level::WARN, "refusals", &text);
+        let said = format!("refused: {reason}");
         let reason = format!("{registration}: {reason}");
+        self.answer = Some(format!("prepare {}: refused: {reason}", prepare.id));
+        self.registry.answered(id, &said);
         self.session.refuse(&reason);
         self.carry_out(now);
         self.answer_announced(now);
+        Ok(())
+    }
+
+    /// Somebody is on the way; the prepare goes on waiting, up to its deadline.
+    fn hear_need(
+        &mut self,
+        id: ClientId,
+        generation: u64,
+        ms: u32,
+        what: &Text<256>,
+    ) -> Result<(), Fault> {
+        let Some(client) = self.clients.get(id) else {
+            return Ok(());
+        };
+        if self.registry.get(id).is_none() {
+            return Err("needs time for a generation without being registered".into());
+        }
+        let text = format!("needs {ms} ms to leave generation {generation}: {what}");
+        client.log(&mut self.log, Level::INFO, "needs", &text);
+        self.registry
+            .answered(id, &format!("needs {ms} ms: {what}"));
         Ok(())
     }
 
@@ -258,6 +293,7 @@ impl Agent {
             prepare: self
                 .describe_prepare(now)
                 .map(|prepare| Text::lossy(&prepare)),
+            answer: self.answer.as_deref().map(Text::lossy),
             registered: u32::try_from(self.registry.len()).unwrap_or(u32::MAX),
             registrations: self.registry.list(),
         }

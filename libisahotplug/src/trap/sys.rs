@@ -252,6 +252,25 @@ pub(super) fn set_action(signal: i32, action: &KernelAction) -> bool {
     }
 }
 
+/// As [`set_action`], and gives the action of before; `None` if the kernel refuses.
+pub(super) fn exchange_action(signal: i32, action: &KernelAction) -> Option<KernelAction> {
+    let action = KernelAction {
+        flags: action.flags | KernelAction::RESTORER,
+        restorer: isahp_sigaction_restore as *const () as usize,
+        ..*action
+    };
+    let mut old = KernelAction::new(0, 0, 0);
+    // SAFETY: rt_sigaction(2) reads one action from a local and writes another; the restorer
+    // returns from the signal frame.
+    let result = unsafe {
+        let action = (&raw const action).expose_provenance() as u64;
+        let old = (&raw mut old).expose_provenance() as u64;
+        let number = libc::SYS_rt_sigaction;
+        syscall(number, signal.unsigned_abs().into(), action, old, 8)
+    };
+    (result == 0).then(|| KernelAction::new(old.handler, old.flags, old.mask))
+}
+
 /// Sets `signal` back to its default action.
 pub(super) fn set_default(signal: i32) {
     set_action(signal, &KernelAction::DEFAULT);

@@ -350,8 +350,8 @@ static int forked(void)
             load(lanes);
             isahp_poll(NULL);
             isahp_slot slot = ISAHP_SLOT_INITIALIZER;
-            const isahp_variant variants[] = { { (isahp_function)start, NULL } };
-            int bad = emulated() != before + 1 || isahp_slot_init(&slot, variants, 1) != ISAHP_OK
+            const isahp_variant variants[] = { { (isahp_function)start, NULL, NULL } };
+            int bad = emulated() != before + 1 || isahp_slot_init(&slot, NULL, variants, 1) != ISAHP_OK
                       || isahp_slot_release(&slot) != ISAHP_OK;
             _exit(bad);
         }

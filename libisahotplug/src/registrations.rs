@@ -1,0 +1,403 @@
+//! Who is to be told what, in which order, and what they answered.
+//!
+//! Bookkeeping only: no descriptors, no locks. [`List::next`] says whom to call next, and
+//! [`List::answered`] takes what came of it; callbacks run in between, with nothing locked.
+//!
+//! Everybody is told of the difference to what *he* was told last: state travels, not events.
+
+use std::ffi::c_void;
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+use isa::FeatureSet;
+
+use crate::c::{isahp_observer, isahp_release, isahp_slot};
+use crate::event::{Answer, Event, Now, Seen};
+use crate::in_trap::{self, Callback};
+use crate::slots;
+
+/// A pointer of the program's that travels to other threads with what it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Userdata(pub(crate) *mut c_void);
+// SAFETY: that the callbacks may be called from other threads is the program's promise.
+unsafe impl Send for Userdata {}
+// SAFETY: as above.
+unsafe impl Sync for Userdata {}
+
+/// Who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// The library's thread.
+    Thread,
+    /// isahp_poll() of this owner's.
+    Poll(u64),
+}
+
+/// What a registration is about.
+pub(crate) enum Subject {
+    Events {
+        callback: Callback,
+        /// Empty means everything.
+        interest: FeatureSet,
+        /// Its place in the trap handler's list.
+        in_trap: Option<&'static in_trap::Node>,
+    },
+    Slot {
+        slot: *mut isahp_slot,
+        node: &'static slots::Node,
+        /// The variant that the observer knows of.
+        last: usize,
+        observer: isahp_observer,
+        userdata: Userdata,
+    },
+}
+
+// SAFETY: the slot is only handed to the observer, as an address.
+unsafe impl Send for Subject {}
+
+/// What a registration answered to what it was told last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    Left,
+    Needs { until: Instant, ms: u32 },
+    Refused(String),
+}
+
+pub(crate) struct Registration {
+    pub(crate) id: u64,
+    pub(crate) owner: u64,
+    /// Called inside isahp_poll() only.
+    pub(crate) by_poll: bool,
+    pub(crate) eager: bool,
+    pub(crate) priority: i32,
+    pub(crate) after: Vec<u64>,
+    pub(crate) subject: Subject,
+    pub(crate) seen: Seen,
+    /// What it asked for time for.
+    pub(crate) pending: Option<Event>,
+    pub(crate) said: Said,
+    pub(crate) running: Option<ThreadId>,
+    /// To be taken out of the list as soon as it is not running.
+    pub(crate) ended: bool,
+    pub(crate) release: isahp_release,
+    pub(crate) userdata: Userdata,
+}
+
+/// A callback to be made.
+pub(crate) struct Call {
+    pub(crate) id: u64,
+    pub(crate) what: What,
+}
+
+#[expect(clippy::large_enum_variant, reason = "one is alive at a time")]
+pub(crate) enum What {
+    Event(Callback, Event),
+    Change {
+        observer: isahp_observer,
+        userdata: Userdata,
+        slot: *mut isahp_slot,
+        from: usize,
+        to: usize,
+    },
+}
+
+/// What is left to do for a registration, as things stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one is alive at a time")]
+enum Work {
+    /// It has been told, and has left or refused.
+    Settled,
+    /// It has asked for time, which is not over.
+    Waits,
+    Due(Due),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one is alive at a time")]
+enum Due {
+    Event(Event),
+    Change(usize),
+}
+
+impl Registration {
+    fn work(&self, now: &Now, at: Instant) -> Work {
+        match &self.subject {
+            Subject::Slot { node, last, .. } => match node.index() {
+                index if index != *last => Work::Due(Due::Change(index)),
+                _ => Work::Settled,
+            },
+            Subject::Events {
+                interest, in_trap, ..
+            } => {
+                let event = now.since(self.seen);
+                let changed = event.added.union(event.removed);
+                let concerns =
+                    !changed.is_empty() && (interest.is_empty() || !interest.is_disjoint(&changed));
+                let told = in_trap.is_some_and(|node| {
+                    let told = node.told(event.generation);
+                    event.added.is_empty() && event.removed.is_subset(&told)
+                });
+                if concerns && !told {
+                    return Work::Due(Due::Event(event));
+                }
+                match (&self.said, self.pending) {
+                    (Said::Needs { until, .. }, Some(event)) if *until <= at => {
+                        Work::Due(Due::Event(event))
+                    }
+                    (Said::Needs { .. }, _) => Work::Waits,
+                    _ => Work::Settled,
+                }
+            }
+        }
+    }
+
+    fn is_for(&self, caller: Caller, has_thread: bool) -> bool {
+        match caller {
+            Caller::Thread => !self.by_poll,
+            // Without a thread polling serves both kinds.
+            Caller::Poll(owner) => (self.by_poll || !has_thread) && self.owner == owner,
+        }
+    }
+}
+
+/// All of them, by id.
+#[derive(Default)]
+pub(crate) struct List {
+    entries: Vec<Registration>,
+    last_id: u64,
+}
+
+/// How the eager ones stand, those for whom a planned removal waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Somebody is still to be called, or is running.
+    Busy,
+    /// Everybody has left.
+    Left,
+    /// Somebody needs so many milliseconds.
+    Needs(u32),
+    Refused(String),
+}
+
+impl List {
+    pub(crate) fn add(&mut self, make: impl FnOnce(u64) -> Registration) -> u64 {
+        self.last_id += 1;
+        self.entries.push(make(self.last_id));
+        self.last_id
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Registration> {
+        self.entries.iter().filter(|entry| !entry.ended)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: u64) -> Option<&mut Registration> {
+        self.entries.iter_mut().find(|entry| entry.id == id)
+    }
+
+    pub(crate) fn get(&self, id: u64) -> Option<&Registration> {
+        self.entries.iter().find(|entry| entry.id == id)
+    }
+
+    /// Takes those out that have ended and are not running.
+    pub(crate) fn take_ended(&mut self) -> Vec<Registration> {
+        let over = |entry: &Registration| entry.ended && entry.running.is_none();
+        if !self.entries.iter().any(over) {
+            return Vec::new();
+        }
+        let (over, stay) = std::mem::take(&mut self.entries)
+            .into_iter()
+            .partition(over);
+        self.entries = stay;
+        over
+    }
+
+    /// Those that have nothing to act upon see the present all the same.
+    fn catch_up(&mut self, now: &Now, at: Instant) {
+        for entry in &mut self.entries {
+            let concerned = matches!(entry.work(now, at), Work::Due(Due::Event(_)));
+            let due_again = matches!((&entry.said, entry.pending), (Said::Needs { .. }, Some(_)));
+            if !concerned && !due_again && entry.running.is_none() {
+                if entry.seen.generation != now.seen().generation {
+                    // What it refused is another matter.
+                    entry.said = Said::Left;
+                }
+                entry.seen = now.seen();
+            }
+        }
+    }
+
+    /// Whom `caller` is to call next; marks him as running. `removing`: the latest change took
+    /// something away, so that those who build upon others go first.
+    pub(crate) fn next(
+        &mut self,
+        now: &Now,
+        at: Instant,
+        caller: Caller,
+        has_thread: bool,
+        removing: bool,
+    ) -> Option<Call> {
+        self.catch_up(now, at);
+        let me = std::thread::current().id();
+        let mut best: Option<(usize, Due)> = None;
+        for (index, entry) in self.entries.iter().enumerate() {
+            if entry.ended || entry.running.is_some() || !entry.is_for(caller, has_thread) {
+                continue;
+            }
+            let Work::Due(due) = entry.work(now, at) else {
+                continue;
+            };
+            let observes = |entry: &Registration| matches!(entry.subject, Subject::Slot { .. });
+            if !observes(entry) && self.must_wait(entry, now, at, removing) {
+                continue;
+            }
+            let rank = |entry: &Registration| (observes(entry), entry.priority);
+            let is_better = best
+                .as_ref()
+                .is_none_or(|(other, _)| rank(entry) > rank(&self.entries[*other]));
+            if is_better {
+                best = Some((index, due));
+            }
+        }
+        let (index, due) = best?;
+        let entry = self.entries.get_mut(index)?;
+        entry.running = Some(me);
+        let what = match (due, &mut entry.subject) {
+            (Due::Event(event), Subject::Events { callback, .. }) => {
+                entry.seen = now.seen();
+                entry.pending = Some(event);
+                What::Event(*callback, event)
+            }
+            (
+                Due::Change(to),
+                Subject::Slot {
+                    slot,
+                    last,
+                    observer,
+                    userdata,
+                    ..
+                },
+            ) => What::Change {
+                observer: *observer,
+                userdata: *userdata,
+                slot: *slot,
+                from: std::mem::replace(last, to),
+                to,
+            },
+            _ => {
+                entry.running = None;
+                return None;
+            }
+        };
+        Some(Call { id: entry.id, what })
+    }
+
+    /// Whether somebody has to be told, and answer, before `entry`.
+    fn must_wait(&self, entry: &Registration, now: &Now, at: Instant, removing: bool) -> bool {
+        self.entries.iter().any(|other| {
+            let goes_first = if removing {
+                other.after.contains(&entry.id)
+            } else {
+                entry.after.contains(&other.id)
+            };
+            goes_first
+                && !other.ended
+                && (other.running.is_some() || other.work(now, at) != Work::Settled)
+        })
+    }
+
+    /// Takes what came of a call. `None` for an observer.
+    pub(crate) fn answered(&mut self, id: u64, answer: Option<Answer>, at: Instant) {
+        let Some(entry) = self.get_mut(id) else {
+            return;
+        };
+        entry.running = None;
+        let Some(answer) = answer else { return };
+        // It said so itself while it was running.
+        let left = entry.pending.is_none();
+        (entry.said, entry.pending) = match (answer, entry.pending) {
+            (Answer::Needs(ms), Some(event)) if !left => {
+                let ms = ms.max(1);
+                let until = at + Duration::from_millis(ms.into());
+                let again = Event {
+                    attempt: event.attempt.saturating_add(1),
+                    ..event
+                };
+                (Said::Needs { until, ms }, Some(again))
+            }
+            (Answer::Refuse(reason), _) => (Said::Refused(reason), None),
+            _ => (Said::Left, None),
+        };
+    }
+
+    /// A callback that has asked for time has left. `false` if it has not asked.
+    pub(crate) fn left(&mut self, id: u64) -> bool {
+        let Some(entry) = self.get_mut(id).filter(|entry| !entry.ended) else {
+            return false;
+        };
+        if entry.pending.take().is_none() {
+            return false;
+        }
+        entry.said = Said::Left;
+        true
+    }
+
+    /// How those stand who are waited for: the eager ones, or all if there is none.
+    pub(crate) fn standing(&self, now: &Now, at: Instant) -> Standing {
+        let mut standing = Standing::Left;
+        let any_eager = self.iter().any(|entry| entry.eager);
+        for entry in self.iter().filter(|entry| entry.eager || !any_eager) {
+            if entry.running.is_some() {
+                return Standing::Busy;
+            }
+            match entry.work(now, at) {
+                Work::Due(_) => return Standing::Busy,
+                Work::Settled | Work::Waits => {}
+            }
+            standing = match (&entry.said, standing) {
+                (_, Standing::Refused(reason)) => Standing::Refused(reason),
+                (Said::Refused(reason), _) => Standing::Refused(reason.clone()),
+                (Said::Needs { ms, .. }, Standing::Needs(more)) => Standing::Needs(more.max(*ms)),
+                (Said::Needs { ms, .. }, _) => Standing::Needs(*ms),
+                (Said::Left, other) => other,
+            };
+        }
+        standing
+    }
+
+    /// Whether isahp_poll() of `owner` has somebody to call.
+    pub(crate) fn is_due(&self, now: &Now, at: Instant, caller: Caller, has_thread: bool) -> bool {
+        self.iter().any(|entry| {
+            entry.running.is_none()
+                && entry.is_for(caller, has_thread)
+                && matches!(entry.work(now, at), Work::Due(_))
+        })
+    }
+
+    /// Whether a callback of `owner`'s is running.
+    pub(crate) fn is_running(&self, owner: u64) -> bool {
+        let of_owner = |entry: &&Registration| entry.owner == owner;
+        self.entries
+            .iter()
+            .filter(of_owner)
+            .any(|entry| entry.running.is_some())
+    }
+
+    /// When somebody who has asked for time is to be called again.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let needs = self.iter().filter_map(|entry| match entry.said {
+            Said::Needs { until, .. } => Some(until),
+            _ => None,
+        });
+        needs.min()
+    }
+
+    /// In the child of a fork nobody runs but what this thread runs.
+    pub(crate) fn forked(&mut self) {
+        let me = std::thread::current().id();
+        for entry in &mut self.entries {
+            if entry.running != Some(me) {
+                entry.running = None;
+            }
+        }
+    }
+}
