@@ -23,6 +23,7 @@ mod agent;
 pub mod baseline;
 mod clients;
 mod clock;
+pub mod exec;
 mod json;
 pub mod log;
 mod machine;

@@ -262,12 +262,14 @@ typedef struct isahp_counters {
   uint64_t address;
 } isahp_counters;
 
-// How many instructions were emulated at an address.
+// What was done at one address.
 typedef struct isahp_address_count {
   // Of the instruction that trapped.
   uint64_t address;
-  // Emulated there, and in the bursts that began there.
-  uint64_t count;
+  // How often it did.
+  uint64_t traps;
+  // Instructions emulated by these traps: it, and those after it in bursts.
+  uint64_t instructions;
 } isahp_address_count;
 
 #ifdef __cplusplus
@@ -496,7 +498,8 @@ void isahp_exit(void);
 // `counters` must point to an isahp_counters whose size is set, or be NULL.
 int32_t isahp_count(struct isahp_counters *counters);
 
-// How many instructions that need the feature with this id were emulated so far.
+// How many traps so far were of instructions that need the feature with this id, or led to one in
+// a burst.
 //
 // Async-signal-safe.
 //
@@ -505,7 +508,7 @@ int32_t isahp_count(struct isahp_counters *counters);
 int32_t isahp_count_feature(uint32_t id, uint64_t *count);
 
 // Where instructions were emulated, most first: fills `counts` with up to `capacity` entries, and
-// `*count` is how many.
+// `*count` is how many. A thousand addresses are told apart.
 //
 // Async-signal-safe.
 //
@@ -514,7 +517,7 @@ int32_t isahp_count_feature(uint32_t id, uint64_t *count);
 int32_t isahp_count_addresses(struct isahp_address_count *counts, size_t capacity, size_t *count);
 
 // The addresses of the instructions that trapped last, the latest first: fills `addresses` with
-// up to `capacity` of them, and `*count` is how many.
+// up to `capacity` of them, at most 16, and `*count` is how many.
 //
 // Async-signal-safe.
 //

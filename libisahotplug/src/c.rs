@@ -263,14 +263,16 @@ pub struct isahp_counters {
     pub address: u64,
 }
 
-/// How many instructions were emulated at an address.
+/// What was done at one address.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct isahp_address_count {
     /// Of the instruction that trapped.
     pub address: u64,
-    /// Emulated there, and in the bursts that began there.
-    pub count: u64,
+    /// How often it did.
+    pub traps: u64,
+    /// Instructions emulated by these traps: it, and those after it in bursts.
+    pub instructions: u64,
 }
 
 pub(crate) fn c_set(set: FeatureSet) -> isahp_set {
@@ -683,7 +685,8 @@ pub unsafe extern "C" fn isahp_count(counters: *mut isahp_counters) -> i32 {
     unsafe { (table().counters)(counters) }
 }
 
-/// How many instructions that need the feature with this id were emulated so far.
+/// How many traps so far were of instructions that need the feature with this id, or led to one in
+/// a burst.
 ///
 /// Async-signal-safe.
 ///
@@ -696,7 +699,7 @@ pub unsafe extern "C" fn isahp_count_feature(id: u32, count: *mut u64) -> i32 {
 }
 
 /// Where instructions were emulated, most first: fills `counts` with up to `capacity` entries, and
-/// `*count` is how many.
+/// `*count` is how many. A thousand addresses are told apart.
 ///
 /// Async-signal-safe.
 ///
@@ -713,7 +716,7 @@ pub unsafe extern "C" fn isahp_count_addresses(
 }
 
 /// The addresses of the instructions that trapped last, the latest first: fills `addresses` with
-/// up to `capacity` of them, and `*count` is how many.
+/// up to `capacity` of them, at most 16, and `*count` is how many.
 ///
 /// Async-signal-safe.
 ///

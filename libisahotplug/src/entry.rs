@@ -28,7 +28,7 @@ use crate::registrations::{Registration, Said, Subject, Userdata};
 use crate::runtime::{self, Error, Options, Started};
 use crate::section;
 use crate::slots::{self, Added, Content, Function, Target};
-use crate::trap::TRAPS;
+use crate::trap::{TRAPS, tally};
 
 /// What `init` answers if another copy of the library serves the process, after all.
 pub(crate) const ELSEWHERE: i32 = 1;
@@ -571,29 +571,59 @@ pub(crate) unsafe extern "C" fn counters(counters: *mut isahp_counters) -> i32 {
 }
 
 pub(crate) unsafe extern "C" fn count_feature(id: u32, count: *mut u64) -> i32 {
-    let Some(_feature) = u16::try_from(id).ok().and_then(Feature::from_id) else {
+    let Some(feature) = u16::try_from(id).ok().and_then(Feature::from_id) else {
         return ISAHP_ERROR_NOT_FOUND;
     };
     if count.is_null() {
         return ISAHP_ERROR_INVALID;
     }
-    ISAHP_ERROR_UNSUPPORTED
+    // SAFETY: not NULL, writable, says the caller.
+    unsafe { count.write(tally::per_feature(feature)) };
+    ISAHP_OK
+}
+
+/// Fills what C has given, and says how much of it.
+///
+/// # Safety
+/// `to` must be NULL or writable for `capacity` entries of which all bytes are valid, `count` NULL
+/// or writable.
+unsafe fn fill<T: Copy + Default>(
+    to: *mut T,
+    capacity: usize,
+    count: *mut usize,
+    fill: impl FnOnce(&mut [T]) -> usize,
+) -> i32 {
+    if to.is_null() || count.is_null() || !to.is_aligned() {
+        return ISAHP_ERROR_INVALID;
+    }
+    // More than there can be is not looked at: it may not even be initialised.
+    let capacity = capacity.min(tally::PLACES);
+    // SAFETY: not NULL, aligned, writable, says the caller; filled before it is read.
+    unsafe {
+        for at in 0..capacity {
+            to.add(at).write(T::default());
+        }
+        count.write(fill(std::slice::from_raw_parts_mut(to, capacity)));
+    }
+    ISAHP_OK
 }
 
 pub(crate) unsafe extern "C" fn count_addresses(
-    _counts: *mut isahp_address_count,
-    _capacity: usize,
-    _count: *mut usize,
+    counts: *mut isahp_address_count,
+    capacity: usize,
+    count: *mut usize,
 ) -> i32 {
-    ISAHP_ERROR_UNSUPPORTED
+    // SAFETY: passed on from the caller.
+    unsafe { fill(counts, capacity, count, tally::addresses) }
 }
 
 pub(crate) unsafe extern "C" fn last_addresses(
-    _addresses: *mut u64,
-    _capacity: usize,
-    _count: *mut usize,
+    addresses: *mut u64,
+    capacity: usize,
+    count: *mut usize,
 ) -> i32 {
-    ISAHP_ERROR_UNSUPPORTED
+    // SAFETY: passed on from the caller.
+    unsafe { fill(addresses, capacity, count, tally::last) }
 }
 
 pub(crate) unsafe extern "C" fn state(buffer: *mut c_char, size: usize) -> i32 {

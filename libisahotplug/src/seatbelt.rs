@@ -14,7 +14,9 @@
 //!   find upper halves of its own, as the kernel would give it.
 //!
 //! The variable `ISAHOTPLUG_BURST` limits how many instructions may be emulated after one that
-//! trapped; with 0 each traps by itself.
+//! trapped; with 0 each traps by itself. `ISAHOTPLUG_STATISTICS` asks for a few lines at exit that say
+//! what was finished and where: with 1 on standard error, else appended to the file that it names
+//! (see [`at_exit`]).
 //!
 //! # Limits
 //! - A program that makes the system calls itself, past libc, is not followed: if it installs a
@@ -38,6 +40,8 @@
 
 use core::ffi::{CStr, c_char, c_int};
 use std::io;
+
+mod statistics;
 
 use crate::{fork, page, trap};
 
@@ -64,9 +68,24 @@ pub unsafe fn install(environment: *const *const c_char) -> io::Result<()> {
     if let Some(value) = unsafe { variable(environment, trap::burst::VARIABLE) } {
         trap::burst::configure(value);
     }
+    // SAFETY: said by the caller.
+    if let Some(value) = unsafe { variable(environment, statistics::VARIABLE) } {
+        statistics::request(value);
+    }
     page::start();
     fork::follow()?;
     trap::install_seatbelt()
+}
+
+/// Writes the statistics if the environment asked for them. To be called when the program ends.
+///
+/// They tell of this process: the child of a fork begins with zero, and a program that is executed
+/// speaks for itself. A file's name is that of the directory in which the program ends. Programs that
+/// end by `_exit`, by a signal, or by executing another write nothing.
+///
+/// Not async-signal-safe.
+pub fn at_exit() {
+    statistics::report();
 }
 
 /// The value of the variable `name`.

@@ -15,6 +15,7 @@ mod rseq;
 mod shadow;
 mod stack;
 mod sys;
+pub(crate) mod tally;
 mod thread;
 
 use core::ffi::c_void;
@@ -155,6 +156,7 @@ impl Traps {
         }
         stack::forked();
         burst::forked();
+        tally::forked();
     }
 
     fn note(&self, features: FeatureSet, address: u64, instructions: u32) {
@@ -240,6 +242,7 @@ fn install_once(prepare: impl FnOnce()) -> io::Result<Installed> {
     frame::init();
     stack::init();
     rseq::init();
+    sys::init();
     SHADOW_STACK.store(sys::has_shadow_stack(), Ordering::Relaxed);
     // The old actions must be known before the new ones can run.
     if !action::SIGNALS.into_iter().all(action::remember) {
@@ -404,6 +407,7 @@ pub(crate) extern "C-unwind" fn on_sigill(
     }
     if !handled {
         TRAPS.passed_on.fetch_add(1, Ordering::Relaxed);
+        tally::pass_on();
         pass_on(signal, info, context);
     }
 }
@@ -495,9 +499,12 @@ unsafe fn finish(context: &mut libc::ucontext_t, trapped: u64) -> bool {
         reserved: here.in_a_burst(sequence),
         absent: FeatureSet::from_words(page::available().words().map(|word| !word)),
         cache: burst::Claimed::new(thread).filter(|_| !in_sequence),
+        done: 0,
+        needed: FeatureSet::EMPTY,
     };
     if work.begin() {
         work.go_on();
+        work.count(trapped);
         frame.store(&state, thread);
         return true;
     }
@@ -506,6 +513,7 @@ unsafe fn finish(context: &mut libc::ucontext_t, trapped: u64) -> bool {
     match result {
         Ok(()) => {
             work.go_on();
+            work.count(trapped);
             frame.store(&state, thread);
             if state.x87.present {
                 frame.store_x87(&state.x87);
@@ -556,6 +564,9 @@ struct Work<'a> {
     absent: FeatureSet,
     /// Without one only the instruction that trapped is carried out.
     cache: Option<burst::Claimed>,
+    /// Lost instructions that were carried out by now, and the features that they needed.
+    done: u32,
+    needed: FeatureSet,
 }
 
 impl Work<'_> {
@@ -589,7 +600,7 @@ impl Work<'_> {
         self.state.shadow_stack = SHADOW_STACK.load(Ordering::Relaxed);
         let done = emulator::burst(self.state, &mut self.memory, cache, self.absent, budget);
         if done.emulated > 0 {
-            TRAPS.note(done.features, done.address, done.emulated);
+            self.note(done.features, done.address, done.emulated);
         }
         done.instructions > 0
     }
@@ -612,9 +623,20 @@ impl Work<'_> {
         let step = result?;
         pages::learn(rip.wrapping_add(step.length.saturating_sub(1) as u64));
         let features = step.features;
-        TRAPS.note(features, rip, 1);
+        self.note(features, rip, 1);
         self.absent = self.absent.union(features);
         Ok(())
+    }
+
+    fn note(&mut self, features: FeatureSet, address: u64, instructions: u32) {
+        TRAPS.note(features, address, instructions);
+        self.needed = self.needed.union(features);
+        self.done = self.done.saturating_add(instructions);
+    }
+
+    /// Counts all of it for the instruction that trapped.
+    fn count(&self, trapped: u64) {
+        tally::count(self.needed, trapped, self.done);
     }
 }
 

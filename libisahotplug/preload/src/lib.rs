@@ -5,7 +5,7 @@
 //! LD_PRELOAD=/usr/lib/libisahotplug_preload.so program
 //! ```
 //!
-//! Without an agent, a thread, or any output. What it does and cannot do is said at
+//! Without an agent, a thread, or any output that was not asked for. What it does and cannot do is said at
 //! [`isahotplug::seatbelt`]. It exports the libc functions that it wraps (`wrappers`) and nothing
 //! else.
 
@@ -26,4 +26,13 @@ extern "C" fn construct(_: c_int, _: *const *const c_char, environment: *const *
     // A program that cannot be helped runs as it would have.
     // SAFETY: the dynamic linker passes the process's environment.
     let _ = unsafe { isahotplug::seatbelt::install(environment) };
+}
+
+/// Runs after the destructors of every other object, for its constructor was the first.
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static DESTRUCTOR: extern "C" fn() = destruct;
+
+extern "C" fn destruct() {
+    isahotplug::seatbelt::at_exit();
 }
