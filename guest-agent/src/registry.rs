@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use isa::FeatureSet;
 use protocol::availability::{Change, OpenPrepare};
-use protocol::local::{MAX_LISTED, Registration as Listed};
+use protocol::local::{MAX_LISTED, Registration as Listed, Urgency};
 use protocol::{Holder, MAX_HOLDERS, Text};
 
 use crate::poller::ClientId;
@@ -18,8 +18,7 @@ pub(crate) struct Registration {
     pub(crate) name: Text<64>,
     /// Empty: everything.
     pub(crate) interest: FeatureSet,
-    /// A prepare waits for it.
-    pub(crate) eager: bool,
+    pub(crate) urgency: Urgency,
     /// It has acted upon this generation.
     pub(crate) generation: u64,
     /// #UDs that it reported.
@@ -37,7 +36,9 @@ impl Registration {
 
     /// Whether `prepare` has to wait for it.
     fn holds(&self, prepare: &OpenPrepare) -> bool {
-        self.eager && self.is_interested(prepare.lost) && self.generation < prepare.generation
+        self.urgency == Urgency::Eager
+            && self.is_interested(prepare.lost)
+            && self.generation < prepare.generation
     }
 }
 
@@ -51,9 +52,11 @@ impl std::fmt::Display for Registration {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     registered: BTreeMap<ClientId, Registration>,
+    /// Those of them that are not lazy: nobody else is looked at when something is published.
+    awake: BTreeSet<ClientId>,
     /// To be woken: first those for whom somebody waits.
     eager: VecDeque<ClientId>,
-    lazy: VecDeque<ClientId>,
+    others: VecDeque<ClientId>,
     queued: BTreeSet<ClientId>,
     /// Those that the open prepare waits for.
     holding: BTreeSet<ClientId>,
@@ -72,6 +75,11 @@ impl Registry {
         registration: Registration,
         prepare: Option<&OpenPrepare>,
     ) {
+        if registration.urgency == Urgency::Lazy {
+            self.awake.remove(&id);
+        } else {
+            self.awake.insert(id);
+        }
         self.registered.insert(id, registration);
         self.look_again(id, prepare);
     }
@@ -79,6 +87,7 @@ impl Registry {
     /// The process is gone, and nobody waits for it any more.
     pub(crate) fn remove(&mut self, id: ClientId) -> Option<Registration> {
         self.holding.remove(&id);
+        self.awake.remove(&id);
         self.registered.remove(&id)
     }
 
@@ -112,13 +121,16 @@ impl Registry {
         }
     }
 
-    /// A new generation is in the page: queues those that it concerns. Those
+    /// A new generation is in the page: queues those that it concerns and that are not lazy. Those
     /// that it does not concern have nothing to act upon.
     pub(crate) fn publish(&mut self, change: &Change) {
         let changed = change.added.union(change.removed);
         let generation = change.publication.generation;
         let mut concerned = Vec::new();
-        for (id, registration) in &mut self.registered {
+        for id in &self.awake {
+            let Some(registration) = self.registered.get_mut(id) else {
+                continue;
+            };
             if registration.is_interested(changed) {
                 registration.told = generation;
                 concerned.push(*id);
@@ -135,11 +147,8 @@ impl Registry {
     /// them that were not woken for its generation. It may take nothing away
     /// and publish nothing, and still wants to be acknowledged.
     pub(crate) fn prepare(&mut self, prepare: &OpenPrepare) {
-        let held = self
-            .registered
-            .iter()
-            .filter(|(_, registration)| registration.holds(prepare));
-        self.holding = held.map(|(id, _)| *id).collect();
+        let holds = |id: &&ClientId| self.registered[id].holds(prepare);
+        self.holding = self.awake.iter().filter(holds).copied().collect();
         let asleep = |id: &&ClientId| self.registered[id].told < prepare.generation;
         let asleep: Vec<ClientId> = self.holding.iter().filter(asleep).copied().collect();
         for id in asleep {
@@ -190,10 +199,10 @@ impl Registry {
             return;
         };
         if self.queued.insert(id) {
-            let queue = if registration.eager {
+            let queue = if registration.urgency == Urgency::Eager {
                 &mut self.eager
             } else {
-                &mut self.lazy
+                &mut self.others
             };
             queue.push_back(id);
         }
@@ -208,7 +217,7 @@ impl Registry {
     pub(crate) fn next_to_wake(&mut self, most: usize) -> Vec<ClientId> {
         let mut batch = Vec::new();
         while batch.len() < most {
-            let Some(id) = self.eager.pop_front().or_else(|| self.lazy.pop_front()) else {
+            let Some(id) = self.eager.pop_front().or_else(|| self.others.pop_front()) else {
                 break;
             };
             self.queued.remove(&id);
@@ -230,7 +239,7 @@ impl Registry {
             .map(|r| Listed {
                 pid: r.pid,
                 name: r.name.clone(),
-                eager: r.eager,
+                urgency: r.urgency,
                 generation: r.generation,
                 trapped: r.trapped,
                 answer: r.answer.clone(),
@@ -260,11 +269,16 @@ mod tests {
     use super::*;
 
     fn process(interest: FeatureSet, eager: bool, generation: u64) -> Registration {
+        let urgency = if eager {
+            Urgency::Eager
+        } else {
+            Urgency::Woken
+        };
         Registration {
             pid: 7,
             name: Text::lossy("demo"),
             interest,
-            eager,
+            urgency,
             generation,
             trapped: 0,
             told: 0,
@@ -339,6 +353,27 @@ mod tests {
         registry.remove(ClientId(3));
         registry.remove(ClientId(5));
         assert_eq!(registry.held_by(), 0);
+    }
+
+    #[test]
+    fn the_lazy_are_neither_woken_nor_waited_for() {
+        let mut registry = Registry::default();
+        let lazy = Registration {
+            urgency: Urgency::Lazy,
+            ..process(FeatureSet::EMPTY, false, 1)
+        };
+        registry.insert(ClientId(0), lazy.clone(), None);
+        registry.publish(&change(2, features![Avx2], FeatureSet::EMPTY));
+        registry.prepare(&prepare(features![Avx2], 2));
+        assert!(!registry.has_sleepers());
+        assert_eq!(registry.held_by(), 0);
+        // It may change its mind, and change it back.
+        registry.insert(ClientId(0), process(FeatureSet::EMPTY, true, 1), None);
+        registry.publish(&change(3, features![Fma], FeatureSet::EMPTY));
+        assert_eq!(registry.next_to_wake(9), [ClientId(0)]);
+        registry.insert(ClientId(0), lazy, None);
+        registry.publish(&change(4, FeatureSet::EMPTY, features![Fma]));
+        assert!(!registry.has_sleepers());
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Status {
                 Json::Object(vec![
                     ("pid", Json::Number(registration.pid.into())),
                     ("name", text(registration.name.as_str())),
-                    ("eager", Json::Bool(registration.eager)),
+                    ("urgency", text(registration.urgency.name())),
                     ("generation", Json::Number(registration.generation)),
                     ("trapped", Json::Number(registration.trapped)),
                     ("answer", text(registration.answer.as_str())),
@@ -156,7 +156,7 @@ impl Status {
         }
         out += &row("registered", &report.registered.to_string());
         for registration in &report.registrations {
-            let kind = if registration.eager { "eager" } else { "lazy" };
+            let kind = registration.urgency.name();
             let mut what = format!(
                 "{}[{}], {kind}, generation {}, {} #UD",
                 registration.name, registration.pid, registration.generation, registration.trapped
@@ -272,7 +272,7 @@ mod tests {
             registrations: vec![local::Registration {
                 pid: 9,
                 name: Text::lossy("demo"),
-                eager: true,
+                urgency: local::Urgency::Eager,
                 generation: 7,
                 trapped: 3,
                 answer: Text::lossy("left generation 7"),

@@ -60,7 +60,8 @@
 // another one nor is joined.
 #define ISAHP_NO_TRAP 2
 
-// isahp_registration.flags: a planned removal waits for this callback.
+// isahp_registration.flags: it is called before others of the guest, and a planned removal waits
+// for it.
 #define ISAHP_EAGER 1
 
 // isahp_registration.flags: called inside isahp_poll(), though the library has a thread.
@@ -75,6 +76,15 @@
 // isahp_registration.flags: the first event comes at once and tells of all that is available, as
 // added.
 #define ISAHP_INITIAL 8
+
+// isahp_registration.flags: the process is not woken for it. It is called when something of the
+// process looks the next time: isahp_poll(), another registration that is not lazy, or the
+// library's thread after a #UD.
+#define ISAHP_LAZY 16
+
+// isahp_slot_options.flags: the process is not woken for the slot. It is made right by
+// isahp_slot_checked(), isahp_poll(), a #UD, or when something else wakes the process.
+#define ISAHP_SLOT_LAZY 2
 
 // isahp_slot_options.flags: the slot is called only between isahp_enter() and isahp_exit(). Its
 // variants may use features whose loss does not fault.
@@ -183,7 +193,7 @@ typedef void (*isahp_release)(void *userdata);
 typedef struct isahp_registration {
   // sizeof(isahp_registration).
   size_t size;
-  // ISAHP_EAGER, ISAHP_BY_POLL, ISAHP_IN_TRAP, ISAHP_INITIAL.
+  // ISAHP_EAGER, ISAHP_LAZY, ISAHP_BY_POLL, ISAHP_IN_TRAP, ISAHP_INITIAL.
   uint32_t flags;
   // Higher ones are called first.
   int32_t priority;
@@ -222,7 +232,7 @@ typedef void (*isahp_observer)(void *userdata, struct isahp_slot *slot, size_t f
 typedef struct isahp_slot_options {
   // sizeof(isahp_slot_options).
   size_t size;
-  // ISAHP_SLOT_SECTIONED.
+  // ISAHP_SLOT_SECTIONED, ISAHP_SLOT_LAZY.
   uint32_t flags;
   // 0.
   uint32_t reserved;

@@ -6,12 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
 use isa::{Feature, FeatureSet};
+use protocol::local::Urgency;
 
 use crate::c::{
     self, ISAHP_BY_POLL, ISAHP_EAGER, ISAHP_ERROR_BUSY, ISAHP_ERROR_INVALID,
     ISAHP_ERROR_NO_VARIANT, ISAHP_ERROR_NOT_FOUND, ISAHP_ERROR_NOT_INITIALISED,
-    ISAHP_ERROR_UNSUPPORTED, ISAHP_INITIAL, ISAHP_NO_TRAP, ISAHP_OK, ISAHP_POLL, ISAHP_REFUSE,
-    isahp_counters, isahp_event, isahp_options, isahp_registration, isahp_set,
+    ISAHP_ERROR_UNSUPPORTED, ISAHP_INITIAL, ISAHP_LAZY, ISAHP_NO_TRAP, ISAHP_OK, ISAHP_POLL,
+    ISAHP_REFUSE, isahp_counters, isahp_event, isahp_options, isahp_registration, isahp_set,
 };
 use crate::event::{Answer, Event};
 use crate::runtime::{Error, Log, Options};
@@ -148,8 +149,8 @@ pub fn has(feature: Feature) -> bool {
 /// How a callback is registered.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Registering<'a> {
-    /// A planned removal waits for it.
-    pub eager: bool,
+    /// How urgently it is to be told.
+    pub urgency: Urgency,
     /// It is called inside [`poll`], though the library has a thread.
     pub by_poll: bool,
     /// The first event comes at once and tells of all that is available, as
@@ -183,7 +184,8 @@ pub fn register(
     let flag = |set: bool, flag: u32| if set { flag } else { 0 };
     let given = isahp_registration {
         size: size_of::<isahp_registration>(),
-        flags: flag(how.eager, ISAHP_EAGER)
+        flags: flag(how.urgency == Urgency::Eager, ISAHP_EAGER)
+            | flag(how.urgency == Urgency::Lazy, ISAHP_LAZY)
             | flag(how.by_poll, ISAHP_BY_POLL)
             | flag(how.initial, ISAHP_INITIAL),
         priority: how.priority,

@@ -48,7 +48,8 @@ pub const ISAHP_POLL: u32 = 1;
 /// another one nor is joined.
 pub const ISAHP_NO_TRAP: u32 = 2;
 
-/// isahp_registration.flags: a planned removal waits for this callback.
+/// isahp_registration.flags: it is called before others of the guest, and a planned removal waits
+/// for it.
 pub const ISAHP_EAGER: u32 = 1;
 /// isahp_registration.flags: called inside isahp_poll(), though the library has a thread.
 pub const ISAHP_BY_POLL: u32 = 2;
@@ -61,6 +62,14 @@ pub const ISAHP_IN_TRAP: u32 = 4;
 /// added.
 pub const ISAHP_INITIAL: u32 = 8;
 
+/// isahp_registration.flags: the process is not woken for it. It is called when something of the
+/// process looks the next time: isahp_poll(), another registration that is not lazy, or the
+/// library's thread after a #UD.
+pub const ISAHP_LAZY: u32 = 16;
+
+/// isahp_slot_options.flags: the process is not woken for the slot. It is made right by
+/// isahp_slot_checked(), isahp_poll(), a #UD, or when something else wakes the process.
+pub const ISAHP_SLOT_LAZY: u32 = 2;
 /// isahp_slot_options.flags: the slot is called only between isahp_enter() and isahp_exit(). Its
 /// variants may use features whose loss does not fault.
 pub const ISAHP_SLOT_SECTIONED: u32 = 1;
@@ -174,7 +183,7 @@ pub type isahp_release = Option<unsafe extern "C" fn(userdata: *mut c_void)>;
 pub struct isahp_registration {
     /// sizeof(isahp_registration).
     pub size: usize,
-    /// ISAHP_EAGER, ISAHP_BY_POLL, ISAHP_IN_TRAP, ISAHP_INITIAL.
+    /// ISAHP_EAGER, ISAHP_LAZY, ISAHP_BY_POLL, ISAHP_IN_TRAP, ISAHP_INITIAL.
     pub flags: u32,
     /// Higher ones are called first.
     pub priority: i32,
@@ -235,7 +244,7 @@ pub type isahp_observer = Option<
 pub struct isahp_slot_options {
     /// sizeof(isahp_slot_options).
     pub size: usize,
-    /// ISAHP_SLOT_SECTIONED.
+    /// ISAHP_SLOT_SECTIONED, ISAHP_SLOT_LAZY.
     pub flags: u32,
     /// 0.
     pub reserved: u32,

@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use dispatch::Variant;
 use isa::{Feature, FeatureSet};
+use protocol::local::Urgency;
 
 use crate::c::{
     ISAHP_BY_POLL, ISAHP_EAGER, ISAHP_ERROR_BUSY, ISAHP_ERROR_INTERNAL, ISAHP_ERROR_INVALID,
     ISAHP_ERROR_NO_VARIANT, ISAHP_ERROR_NOT_FOUND, ISAHP_ERROR_NOT_INITIALISED, ISAHP_ERROR_SILENT,
-    ISAHP_ERROR_SYSTEM, ISAHP_ERROR_UNSUPPORTED, ISAHP_IN_TRAP, ISAHP_INITIAL, ISAHP_NO_TRAP,
-    ISAHP_OK, ISAHP_POLL, ISAHP_REFUSE, ISAHP_SLOT_SECTIONED, c_set, isahp_address_count,
-    isahp_counters, isahp_function, isahp_options, isahp_registration, isahp_set, isahp_slot,
-    isahp_slot_options, isahp_variant,
+    ISAHP_ERROR_SYSTEM, ISAHP_ERROR_UNSUPPORTED, ISAHP_IN_TRAP, ISAHP_INITIAL, ISAHP_LAZY,
+    ISAHP_NO_TRAP, ISAHP_OK, ISAHP_POLL, ISAHP_REFUSE, ISAHP_SLOT_LAZY, ISAHP_SLOT_SECTIONED,
+    c_set, isahp_address_count, isahp_counters, isahp_function, isahp_options, isahp_registration,
+    isahp_set, isahp_slot, isahp_slot_options, isahp_variant,
 };
 use crate::event::Seen;
 use crate::in_trap::{self, Callback};
@@ -267,7 +268,7 @@ pub(crate) unsafe extern "C" fn register(
     registration: *const isahp_registration,
     handle: *mut u64,
 ) -> i32 {
-    const FLAGS: u32 = ISAHP_EAGER | ISAHP_BY_POLL | ISAHP_IN_TRAP | ISAHP_INITIAL;
+    const FLAGS: u32 = ISAHP_EAGER | ISAHP_LAZY | ISAHP_BY_POLL | ISAHP_IN_TRAP | ISAHP_INITIAL;
     boundary(|| {
         // SAFETY: NULL or readable, says the caller.
         let given = unsafe { sized(registration, "isahp_registration") }?;
@@ -287,6 +288,16 @@ pub(crate) unsafe extern "C" fn register(
             (false, count) => unsafe { std::slice::from_raw_parts(given.after, count) }.to_vec(),
         };
         let has = |flag: u32| given.flags & flag != 0;
+        let urgency = match (has(ISAHP_EAGER), has(ISAHP_LAZY)) {
+            (true, true) => {
+                return Err(invalid(
+                    "isahp_registration.flags: eager and lazy exclude each other",
+                ));
+            }
+            (true, false) => Urgency::Eager,
+            (false, true) => Urgency::Lazy,
+            (false, false) => Urgency::Woken,
+        };
         let callback = Callback {
             function,
             userdata: given.userdata,
@@ -302,7 +313,7 @@ pub(crate) unsafe extern "C" fn register(
                 id,
                 owner,
                 by_poll: has(ISAHP_BY_POLL),
-                eager: has(ISAHP_EAGER),
+                urgency,
                 priority: given.priority,
                 after,
                 subject: Subject::Events {
@@ -406,7 +417,9 @@ pub(crate) unsafe extern "C" fn slot_init(
         // SAFETY: NULL or readable, says the caller.
         let options = unsafe { sized(options, "isahp_slot_options") }?;
         let flags = options.as_ref().map_or(0, |options| options.flags);
-        if flags & !ISAHP_SLOT_SECTIONED != 0 || options.as_ref().is_some_and(|o| o.reserved != 0) {
+        if flags & !(ISAHP_SLOT_SECTIONED | ISAHP_SLOT_LAZY) != 0
+            || options.as_ref().is_some_and(|o| o.reserved != 0)
+        {
             return Err(invalid("isahp_slot_options.flags has unknown bits"));
         }
         let name = options
@@ -444,6 +457,7 @@ pub(crate) unsafe extern "C" fn slot_init(
             owner,
             target: target(slot),
             sectioned,
+            lazy: flags & ISAHP_SLOT_LAZY != 0,
             variants: table.into(),
             names: names.into(),
         };
@@ -465,7 +479,7 @@ pub(crate) unsafe extern "C" fn slot_init(
                     id,
                     owner,
                     by_poll: false,
-                    eager: false,
+                    urgency: Urgency::Lazy,
                     priority: 0,
                     after: Vec::new(),
                     subject: Subject::Slot {

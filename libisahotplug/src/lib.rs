@@ -9,12 +9,12 @@
 //!   instruction is emulated, the code finishes, and the slots switch.
 //!
 //! ```
-//! use isahotplug::{Answer, Options, Registering, features};
+//! use isahotplug::{Answer, Options, Registering, Urgency, features};
 //!
 //! isahotplug::init(Options { poll: true, ..Options::default() })?;
 //! let path = std::sync::Arc::new(std::sync::Mutex::new("any"));
 //! let seen = path.clone();
-//! let registering = Registering { eager: true, initial: true, ..Registering::default() };
+//! let registering = Registering { urgency: Urgency::Eager, initial: true, ..Registering::default() };
 //! let _registration = isahotplug::register(features![Avx2, Fma], registering, move |event| {
 //!     let wide = event.available.is_superset(&features![Avx2, Fma]);
 //!     *seen.lock().unwrap() = if wide { "avx2" } else { "any" };
@@ -66,5 +66,6 @@ pub use event::{Answer, Event};
 pub use isa::{Feature, FeatureSet, features};
 pub use protocol::Epoch;
 pub use protocol::availability::Cause;
+pub use protocol::local::Urgency;
 pub use runtime::{Error, Log, Options};
 pub use slot::{Slot, SlotOptions};

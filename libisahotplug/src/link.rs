@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use isa::FeatureSet;
-use protocol::local::{FromProcess, ToProcess};
+use protocol::local::{FromProcess, ToProcess, Urgency};
 use protocol::{Text, Versions};
 
 use crate::agent::{Connection, Received, Sent};
@@ -27,7 +27,7 @@ pub(crate) struct Link {
     retry_at: Instant,
     retry_pause: Duration,
     /// What the agent was told this process wants to hear.
-    told: Option<(FeatureSet, bool)>,
+    told: Option<(FeatureSet, Urgency)>,
     /// Registrations that the agent has not confirmed.
     unconfirmed: u32,
     /// What of the lost features the agent knows.
@@ -105,7 +105,7 @@ impl Link {
         &mut self,
         descriptors: &Descriptors,
         name: &str,
-        wanted: Option<(FeatureSet, bool)>,
+        wanted: Option<(FeatureSet, Urgency)>,
         acted: u64,
     ) -> Option<String> {
         let heard = self.read();
@@ -130,7 +130,10 @@ impl Link {
 
     /// Whether the agent has confirmed that planned removals wait for this process.
     pub(crate) fn is_awaited(&self) -> bool {
-        self.unconfirmed == 0 && self.told.is_some_and(|(_, eager)| eager)
+        self.unconfirmed == 0
+            && self
+                .told
+                .is_some_and(|(_, urgency)| urgency == Urgency::Eager)
     }
 
     pub(crate) fn owe_left(&mut self, generation: u64) {
@@ -167,16 +170,16 @@ impl Link {
         &mut self,
         descriptors: &Descriptors,
         name: &str,
-        wanted: (FeatureSet, bool),
+        wanted: (FeatureSet, Urgency),
         generation: u64,
     ) -> Option<String> {
         let connection = self.connection.as_ref()?;
-        let (interest, eager) = wanted;
+        let (interest, urgency) = wanted;
         let message = FromProcess::Register {
             versions: Versions::SUPPORTED,
             name: Text::lossy(name),
             interest,
-            eager,
+            urgency,
             generation,
         };
         let with = self.told.is_none().then(|| descriptors.wake.as_fd());

@@ -10,6 +10,7 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use isa::FeatureSet;
+use protocol::local::Urgency;
 
 use crate::c::{isahp_observer, isahp_release, isahp_slot};
 use crate::event::{Answer, Event, Now, Seen};
@@ -68,7 +69,7 @@ pub(crate) struct Registration {
     pub(crate) owner: u64,
     /// Called inside isahp_poll() only.
     pub(crate) by_poll: bool,
-    pub(crate) eager: bool,
+    pub(crate) urgency: Urgency,
     pub(crate) priority: i32,
     pub(crate) after: Vec<u64>,
     pub(crate) subject: Subject,
@@ -149,6 +150,10 @@ impl Registration {
                 }
             }
         }
+    }
+
+    fn is_eager(&self) -> bool {
+        self.urgency == Urgency::Eager
     }
 
     fn is_for(&self, caller: Caller, has_thread: bool) -> bool {
@@ -344,8 +349,8 @@ impl List {
     /// How those stand who are waited for: the eager ones, or all if there is none.
     pub(crate) fn standing(&self, now: &Now, at: Instant) -> Standing {
         let mut standing = Standing::Left;
-        let any_eager = self.iter().any(|entry| entry.eager);
-        for entry in self.iter().filter(|entry| entry.eager || !any_eager) {
+        let any_eager = self.iter().any(Registration::is_eager);
+        for entry in self.iter().filter(|entry| entry.is_eager() || !any_eager) {
             if entry.running.is_some() {
                 return Standing::Busy;
             }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use isa::FeatureSet;
 use nix::sys::epoll::EpollTimeout;
+use protocol::local::Urgency;
 
 use crate::descriptors::Descriptors;
 use crate::event::{Answer, Now, Seen, Trap};
@@ -743,24 +744,28 @@ impl State {
         slots::update_all();
     }
 
-    /// What this process wants to hear from an agent: the features (empty for
-    /// all) and whether a prepare is to wait for it. `None` if nothing.
-    fn wanted(&self) -> Option<(FeatureSet, bool)> {
-        let (mut interest, mut eager) = slots::interest();
+    /// What this process wants to hear from an agent, the features (empty for
+    /// all) and how urgently. `None` if nothing.
+    fn wanted(&self) -> Option<(FeatureSet, Urgency)> {
+        let slots = slots::wanted();
         let mut all = false;
-        let mut any = !interest.is_empty() || eager;
+        let (mut interest, mut urgency) = slots.unzip();
         for entry in self.list.iter() {
             if let Subject::Events {
                 interest: features, ..
             } = &entry.subject
             {
-                any = true;
                 all |= features.is_empty();
-                eager |= entry.eager;
-                interest = interest.union(*features);
+                interest = Some(interest.unwrap_or_default().union(*features));
+                urgency = Some(urgency.map_or(entry.urgency, |other| more(other, entry.urgency)));
             }
         }
-        any.then_some((if all { FeatureSet::EMPTY } else { interest }, eager))
+        let interest = if all {
+            FeatureSet::EMPTY
+        } else {
+            interest.unwrap_or_default()
+        };
+        Some((interest, urgency?))
     }
 
     /// The keeper's work: connection and page.
@@ -919,6 +924,15 @@ impl State {
 pub(crate) fn forked(guard: &mut Guard) {
     if let Some(state) = guard.as_deref_mut() {
         state.forked();
+    }
+}
+
+/// The more urgent one: a process has but one connection.
+pub(crate) fn more(one: Urgency, other: Urgency) -> Urgency {
+    match (one, other) {
+        (Urgency::Eager, _) | (_, Urgency::Eager) => Urgency::Eager,
+        (Urgency::Woken, _) | (_, Urgency::Woken) => Urgency::Woken,
+        (Urgency::Lazy, Urgency::Lazy) => Urgency::Lazy,
     }
 }
 

@@ -12,9 +12,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dispatch::{Variant, choose};
 use isa::FeatureSet;
+use protocol::local::Urgency;
 
 use crate::page;
-use crate::runtime::Error;
+use crate::runtime::{Error, more};
 use crate::trap::TRAPS;
 
 /// Where the function in force is stored: the first word of a C slot.
@@ -43,9 +44,21 @@ pub(crate) struct Content {
     pub(crate) target: Target,
     /// Called only inside sections, so that features whose loss is silent can be used.
     pub(crate) sectioned: bool,
+    /// Made right when somebody looks, not at once.
+    pub(crate) lazy: bool,
     pub(crate) variants: Box<[Variant<Function>]>,
     /// One for each variant; empty for none.
     pub(crate) names: Box<[String]>,
+}
+
+impl Content {
+    fn urgency(&self) -> Urgency {
+        match (self.sectioned, self.lazy) {
+            (true, _) => Urgency::Eager,
+            (false, true) => Urgency::Lazy,
+            (false, false) => Urgency::Woken,
+        }
+    }
 }
 
 pub(crate) struct Node {
@@ -288,16 +301,17 @@ pub(crate) fn after_trap() {
     nodes().for_each(|node| node.update(usable));
 }
 
-/// Every feature that some variant of some slot uses, and whether a planned removal has to wait
-/// for this process.
-pub(crate) fn interest() -> (FeatureSet, bool) {
+/// What an agent is to be asked for the slots' sake: every feature that some variant uses, and how
+/// urgently to hear of it. `None` without slots that need anything.
+pub(crate) fn wanted() -> Option<(FeatureSet, Urgency)> {
     let _changes = hold();
-    let mut interest = (FeatureSet::EMPTY, false);
-    for content in nodes().filter_map(Node::content) {
-        for variant in &content.variants {
-            interest.0 = interest.0.union(variant.features);
-        }
-        interest.1 |= content.sectioned;
-    }
-    interest
+    let contents = nodes().filter_map(Node::content);
+    let each = contents.filter_map(|content| {
+        let features = content.variants.iter();
+        let features = features.fold(FeatureSet::EMPTY, |all, variant| {
+            all.union(variant.features)
+        });
+        (!features.is_empty() || content.sectioned).then_some((features, content.urgency()))
+    });
+    each.reduce(|(all, urgency), (features, other)| (all.union(features), more(urgency, other)))
 }

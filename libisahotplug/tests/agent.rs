@@ -14,7 +14,7 @@ use nix::sys::socket::{
     bind, listen, recv, recvmsg, send, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
-use protocol::local::{self, FromProcess, ToProcess};
+use protocol::local::{self, FromProcess, ToProcess, Urgency};
 use support::{Deadline, Program, skip};
 
 /// How long the other side may take.
@@ -116,19 +116,19 @@ fn what_the_agent_finds_present_after_a_trap_is_used_again() {
     };
     let (mut child, deadline) = Deadline::start(command.stdout(Stdio::piped()));
     let connection = agent.accept();
-    let (interest, eager) = connection.wait(|message| match message {
+    let (interest, urgency) = connection.wait(|message| match message {
         FromProcess::Register {
             interest,
-            eager,
+            urgency,
             name,
             ..
         } => {
             assert_eq!(name.as_str(), "demo");
-            Some((interest, eager))
+            Some((interest, urgency))
         }
         _ => None,
     });
-    assert_eq!((interest, eager), (wide, true));
+    assert_eq!((interest, urgency), (wide, Urgency::Eager));
     connection.say(&ToProcess::Welcome {
         version: 1,
         generation: 5,
@@ -176,7 +176,7 @@ fn the_descriptor_wakes_a_program_that_polls() {
     assert!(matches!(
         message,
         FromProcess::Register {
-            eager: true,
+            urgency: Urgency::Eager,
             generation: 5,
             ..
         }

@@ -30,6 +30,31 @@ pub const MAX_REPLY: usize = 64 * 1024;
 /// Most registrations that one [`Report`] lists.
 pub const MAX_LISTED: usize = 256;
 
+/// How a registered process hears of new generations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Urgency {
+    /// It is woken; nobody waits for it.
+    #[default]
+    Woken,
+    /// It is woken first, acknowledges generations, and a prepare waits for it.
+    Eager,
+    /// It is not woken: it looks at the page when it wants to know, or at its first #UD. However
+    /// many there are, they cost the agent nothing.
+    Lazy,
+}
+
+impl Urgency {
+    /// In one lower-case word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Woken => "woken",
+            Self::Eager => "eager",
+            Self::Lazy => "lazy",
+        }
+    }
+}
+
 /// Process → agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromProcess {
@@ -43,8 +68,8 @@ pub enum FromProcess {
         /// Features whose coming and going it wants to be woken for.
         #[serde(with = "wire_set")]
         interest: FeatureSet,
-        /// It acknowledges generations, and a prepare waits for it.
-        eager: bool,
+        /// How it wants to hear of new generations.
+        urgency: Urgency,
         /// The generation that it has seen and acted upon.
         generation: u64,
     },
@@ -143,8 +168,8 @@ pub struct Registration {
     pub pid: u32,
     /// The name it gave.
     pub name: Text<64>,
-    /// Whether a prepare waits for it.
-    pub eager: bool,
+    /// How it hears of new generations.
+    pub urgency: Urgency,
     /// The generation that it has acted upon.
     pub generation: u64,
     /// Undefined-opcode exceptions that it reported.

@@ -789,7 +789,7 @@ fn golden_bytes() {
             versions: protocol::Versions { min: 1, max: 1 },
             name: text("demo"),
             interest: available,
-            eager: true,
+            urgency: local::Urgency::Eager,
             generation: 4,
         },
         FromProcess::Left { generation: 5 },
@@ -821,7 +821,7 @@ fn golden_bytes() {
         registrations: vec![local::Registration {
             pid: 42,
             name: text("demo"),
-            eager: true,
+            urgency: local::Urgency::Eager,
             generation: 5,
             trapped: 0,
             answer: Text::new("left").unwrap(),

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use isa::FeatureSet;
-use protocol::local::{self, FromProcess, MAX_REQUEST, PacketError, Report, ToProcess};
+use protocol::local::{self, FromProcess, MAX_REQUEST, PacketError, Report, ToProcess, Urgency};
 use protocol::{Moment, Text, Versions};
 use tracing::Level;
 
@@ -85,7 +85,7 @@ impl Agent {
                 versions,
                 name,
                 interest,
-                eager,
+                urgency,
                 generation,
             } => {
                 let version = Versions::SUPPORTED.agree(versions).ok_or_else(|| {
@@ -93,7 +93,7 @@ impl Agent {
                     format!("speaks versions {versions} of the protocol, this agent {ours}")
                 })?;
                 self.take_eventfd(id, packet)?;
-                self.register(id, name, interest, eager, generation)?;
+                self.register(id, name, interest, urgency, generation)?;
                 let generation = self.session.availability().published().generation;
                 self.reply(
                     id,
@@ -151,14 +151,14 @@ impl Agent {
         id: ClientId,
         name: Text<64>,
         interest: FeatureSet,
-        eager: bool,
+        urgency: Urgency,
         generation: u64,
     ) -> Result<(), Fault> {
         let Some(client) = self.clients.get(id) else {
             return Ok(());
         };
         let published = self.session.availability().published().generation;
-        let kind = if eager { "eager" } else { "lazy" };
+        let kind = urgency.name();
         let wants = if interest.is_empty() {
             "everything".into()
         } else {
@@ -172,7 +172,7 @@ impl Agent {
             pid: client.pid,
             name,
             interest,
-            eager,
+            urgency,
             // Nobody has seen what is yet to come.
             generation: generation.min(published),
             told: 0,
@@ -184,7 +184,7 @@ impl Agent {
         };
         self.registry
             .insert(id, registration, self.session.unanswered_prepare());
-        if generation != published {
+        if generation != published && urgency != Urgency::Lazy {
             self.registry.wake(id);
         }
         Ok(())

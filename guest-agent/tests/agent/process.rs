@@ -16,7 +16,7 @@ use nix::sys::socket::{
     setsockopt, socket,
 };
 use nix::sys::time::TimeVal;
-use protocol::local::{self, FromProcess, MAX_REPLY, MAX_REQUEST, Report, ToProcess};
+use protocol::local::{self, FromProcess, MAX_REPLY, MAX_REQUEST, Report, ToProcess, Urgency};
 use protocol::page::{Page, SIZE};
 use protocol::{Text, Versions};
 
@@ -75,7 +75,11 @@ impl Process {
             versions: Versions::SUPPORTED,
             name: Text::lossy(name),
             interest,
-            eager,
+            urgency: if eager {
+                Urgency::Eager
+            } else {
+                Urgency::Woken
+            },
             generation,
         };
         self.send_raw(&local::encode(&message, MAX_REQUEST).unwrap(), descriptors);

@@ -25,7 +25,7 @@ fn what_is_not_understood_is_rejected_with_a_reason_and_others_are_served() {
         versions: Versions { min: 7, max: 9 },
         name: Text::lossy("newer"),
         interest: FeatureSet::EMPTY,
-        eager: false,
+        urgency: protocol::local::Urgency::Woken,
         generation: 0,
     };
     let newer = local::encode(&newer, MAX_REQUEST).unwrap();
