@@ -26,8 +26,8 @@ pub(crate) const SOCKET: &str = "agent.sock";
 const MOST: usize = 65_536;
 /// Descriptors that the agent needs for itself.
 const OWN_DESCRIPTORS: u64 = 32;
-/// Two descriptors a connection: its socket and its eventfd.
-const DESCRIPTORS_EACH: u64 = 2;
+/// Most descriptors of one connection: its socket and its eventfd.
+const DESCRIPTORS_EACH: usize = 2;
 /// Most connections accepted before others get their turn.
 const ACCEPTED_AT_ONCE: usize = 64;
 
@@ -40,7 +40,9 @@ pub(crate) struct Client {
     /// What the kernel calls it.
     comm: String,
     /// Its eventfd, once it is registered.
-    pub(crate) eventfd: Option<OwnedFd>,
+    eventfd: Option<OwnedFd>,
+    /// It is registered and has no eventfd.
+    is_lazy: bool,
     /// Traps that it reports are looked into from this moment on…
     pub(crate) deaf_until: Moment,
     /// …because it has reported so many false ones.
@@ -93,6 +95,10 @@ pub(crate) struct Clients {
     connected: BTreeMap<ClientId, Client>,
     by_user: BTreeMap<u32, usize>,
     next: u64,
+    /// How many descriptors connections may use.
+    descriptors: usize,
+    /// Those that need no eventfd.
+    lazy: usize,
     most: usize,
     most_a_user: usize,
     /// Given up to accept and refuse when there is no descriptor left.
@@ -114,16 +120,19 @@ impl Clients {
         fs::set_permissions(&path, Permissions::from_mode(0o666))?;
         listen(&listener, Backlog::new(4096)?)?;
         poller.watch(&listener, Token::Listener)?;
-        let most = usize::try_from((descriptors()? - OWN_DESCRIPTORS) / DESCRIPTORS_EACH);
-        let most = most.unwrap_or(MOST).clamp(4, MOST);
+        let descriptors = usize::try_from(descriptors()? - OWN_DESCRIPTORS);
+        let descriptors = descriptors.unwrap_or(usize::MAX).max(4 * DESCRIPTORS_EACH);
+        let most = descriptors.min(MOST);
         Ok(Self {
             listener,
             path,
             connected: BTreeMap::new(),
             by_user: BTreeMap::new(),
             next: 0,
+            descriptors,
+            lazy: 0,
             most,
-            most_a_user: most / 4,
+            most_a_user: most / 4 / DESCRIPTORS_EACH,
             reserve: File::open("/dev/null").ok(),
         })
     }
@@ -139,6 +148,16 @@ impl Clients {
     /// The eventfd of a registered process.
     pub(crate) fn eventfd(&self, id: ClientId) -> Option<BorrowedFd<'_>> {
         self.connected.get(&id)?.eventfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Takes the eventfd of a process, or that it has none.
+    pub(crate) fn set_eventfd(&mut self, id: ClientId, eventfd: Option<OwnedFd>) {
+        if let Some(client) = self.connected.get_mut(&id) {
+            self.lazy -= usize::from(client.is_lazy);
+            client.is_lazy = eventfd.is_none();
+            self.lazy += usize::from(client.is_lazy);
+            client.eventfd = eventfd;
+        }
     }
 
     /// Lets in who waits at the door.
@@ -159,6 +178,7 @@ impl Clients {
     /// Ends a connection.
     pub(crate) fn remove(&mut self, id: ClientId, poller: &Poller) -> Option<Client> {
         let client = self.connected.remove(&id)?;
+        self.lazy -= usize::from(client.is_lazy);
         poller.forget(&client.socket);
         if let Some(count) = self.by_user.get_mut(&client.uid) {
             *count -= 1;
@@ -187,15 +207,19 @@ impl Clients {
             uid: peer.uid(),
             comm: comm(pid),
             eventfd: None,
+            is_lazy: false,
             deaf_until: Moment::default(),
             false_traps: 0,
         };
         let of_user = self.by_user.get(&client.uid).copied().unwrap_or(0);
         // Root must get in to look, and could do any harm anyway.
-        let full = if self.connected.len() >= self.most {
+        // Whoever has not registered yet may want an eventfd.
+        let used = self.connected.len() * DESCRIPTORS_EACH - self.lazy;
+        let is_full = used + DESCRIPTORS_EACH > self.descriptors;
+        let full = if is_full || self.connected.len() >= self.most {
             Some(format!(
                 "{} connections are open, as many as there can be",
-                self.most
+                self.connected.len()
             ))
         } else if of_user >= self.most_a_user && client.uid != 0 {
             Some(format!(

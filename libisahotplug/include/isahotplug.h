@@ -135,6 +135,16 @@ typedef struct isahp_set {
   uint64_t words[8];
 } isahp_set;
 
+// What ISAHP_HAS and ISAHP_GENERATION look at. For them alone.
+typedef struct isahp_view {
+  // The published generation.
+  const uint64_t *generation;
+  // The generation of the words; 0 if they are void.
+  uint64_t seen;
+  // What is available.
+  uint64_t words[8];
+} isahp_view;
+
 // Which host, since which boot, said it how many times.
 typedef struct isahp_epoch {
   // The machine id of the host; all zero if no host has said anything yet.
@@ -214,11 +224,14 @@ typedef struct isahp_registration {
   size_t after_count;
 } isahp_registration;
 
+// Any function; cast it to its type before the call.
+typedef void (*isahp_function)(void);
+
 // A slot: holds the best variant. Zero before isahp_slot_init(). Must not move
 // or go away before isahp_slot_release().
 typedef struct isahp_slot {
   // The variant in force; read it with ISAHP_SLOT_CALL.
-  void *function;
+  isahp_function function;
   // The library's.
   uint64_t reserved[3];
 } isahp_slot;
@@ -246,9 +259,6 @@ typedef struct isahp_slot_options {
   isahp_release release;
 } isahp_slot_options;
 
-// Any function; cast it to its type before the call.
-typedef void (*isahp_function)(void);
-
 // One way to compute something, and what it needs.
 typedef struct isahp_variant {
   // The function.
@@ -259,6 +269,18 @@ typedef struct isahp_variant {
   // Its name, for isahp_slot_force() and $ISAHOTPLUG_FORCE; NULL for none.
   const char *name;
 } isahp_variant;
+
+// A thread's record of sections, which ISAHP_ENTER and ISAHP_EXIT look at. For them alone.
+typedef struct isahp_section {
+  // 0 outside; inside, the epoch in the upper half and the depth in the lower.
+  uint64_t word;
+  // What the word is at a depth of 1.
+  uint64_t outermost;
+  // Not 0: to be entered by a call.
+  uint32_t slow;
+  // The library's.
+  uint32_t reserved;
+} isahp_section;
 
 // What the #UD handler did so far.
 typedef struct isahp_counters {
@@ -366,6 +388,11 @@ int32_t isahp_set_format(const struct isahp_set *set, char *buffer, size_t size)
 // # Safety
 // `set` must be readable or NULL.
 int32_t isahp_set_has(const struct isahp_set *set, uint32_t id);
+
+// This copy's view; never NULL, and the same as long as the copy is loaded.
+//
+// Async-signal-safe.
+const struct isahp_view *isahp_view_of_copy(void);
 
 // 1 if the feature with this id may be used now, 0 if not (or if there is no
 // such feature, or before isahp_init()). Lock-free.
@@ -495,6 +522,11 @@ isahp_function isahp_slot_checked(struct isahp_slot *slot);
 // Async-signal-safe.
 void isahp_enter(void);
 
+// isahp_enter(), for ISAHP_ENTER: gives this thread's record.
+//
+// Async-signal-safe.
+struct isahp_section *isahp_enter_section(void);
+
 // Ends the section that isahp_enter() has begun on this thread; without one it does nothing.
 //
 // Async-signal-safe.
@@ -557,7 +589,94 @@ int32_t isahp_state(char *buffer, size_t size);
  * Async-signal-safe.
  */
 #define ISAHP_SLOT_CALL(slot, type) \
-    ((type)(isahp_function)__atomic_load_n(&(slot)->function, __ATOMIC_ACQUIRE))
+    ((type)__atomic_load_n(&(slot)->function, __ATOMIC_ACQUIRE))
+
+/*
+ * isahp_has() and isahp_generation() without a call as long as nothing has changed.
+ *
+ * Async-signal-safe.
+ */
+#define ISAHP_HAS(id) isahp_has_inline(id)
+#define ISAHP_GENERATION() isahp_generation_inline()
+
+/*
+ * isahp_enter() and isahp_exit() without a call but for a thread's first section in each file.
+ * The two kinds can be mixed.
+ *
+ * Async-signal-safe.
+ */
+#define ISAHP_ENTER() isahp_enter_inline()
+#define ISAHP_EXIT() isahp_exit_inline()
+
+#ifndef ISAHOTPLUG_INLINE_H
+#define ISAHOTPLUG_INLINE_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+static const isahp_view *isahp_view_known;
+
+static inline const isahp_view *isahp_view_here(void)
+{
+    const isahp_view *view = __atomic_load_n(&isahp_view_known, __ATOMIC_RELAXED);
+    if (__builtin_expect(!view, 0)) {
+        view = isahp_view_of_copy();
+        __atomic_store_n(&isahp_view_known, view, __ATOMIC_RELAXED);
+    }
+    return view;
+}
+
+static inline int32_t isahp_has_inline(uint32_t id)
+{
+    const isahp_view *view = isahp_view_here();
+    const uint64_t *generation = __atomic_load_n(&view->generation, __ATOMIC_ACQUIRE);
+    uint64_t seen = __atomic_load_n(&view->seen, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(id < 512 && seen != 0
+                         && __atomic_load_n(generation, __ATOMIC_ACQUIRE) == seen, 1))
+        return (int32_t)(__atomic_load_n(&view->words[id / 64], __ATOMIC_RELAXED) >> (id % 64) & 1);
+    return isahp_has(id);
+}
+
+static __thread isahp_section *isahp_section_known
+    __attribute__((tls_model("initial-exec")));
+
+static inline void isahp_enter_inline(void)
+{
+    isahp_section *mine = isahp_section_known;
+    if (__builtin_expect(!mine || __atomic_load_n(&mine->slow, __ATOMIC_RELAXED), 0)) {
+        isahp_section_known = isahp_enter_section();
+        return;
+    }
+    uint64_t word = __atomic_load_n(&mine->word, __ATOMIC_RELAXED);
+    word = word ? word + 1 : __atomic_load_n(&mine->outermost, __ATOMIC_ACQUIRE);
+    __atomic_store_n(&mine->word, word, __ATOMIC_RELAXED);
+    /* The library makes other CPUs see it in time (membarrier(2)). */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+static inline void isahp_exit_inline(void)
+{
+    isahp_section *mine = isahp_section_known;
+    if (__builtin_expect(!mine || __atomic_load_n(&mine->slow, __ATOMIC_RELAXED), 0)) {
+        isahp_exit();
+        return;
+    }
+    uint64_t word = __atomic_load_n(&mine->word, __ATOMIC_RELAXED);
+    __atomic_store_n(&mine->word, (uint32_t)word <= 1 ? 0 : word - 1, __ATOMIC_RELEASE);
+}
+
+static inline uint64_t isahp_generation_inline(void)
+{
+    const uint64_t *word = __atomic_load_n(&isahp_view_here()->generation, __ATOMIC_ACQUIRE);
+    uint64_t generation = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+    return __builtin_expect(generation != 0, 1) ? generation : isahp_generation();
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* ISAHOTPLUG_INLINE_H */
 
 /* A slot before isahp_slot_init(). */
 #define ISAHP_SLOT_INITIALIZER { NULL, { 0, 0, 0 } }

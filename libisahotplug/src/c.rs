@@ -226,7 +226,7 @@ pub struct isahp_variant {
 #[derive(Debug)]
 pub struct isahp_slot {
     /// The variant in force; read it with ISAHP_SLOT_CALL.
-    pub function: *mut c_void,
+    pub function: isahp_function,
     /// The library's.
     pub reserved: [u64; 3],
 }
@@ -256,6 +256,20 @@ pub struct isahp_slot_options {
     pub userdata: *mut c_void,
     /// NULL, or called when the slot has been released.
     pub release: isahp_release,
+}
+
+/// A thread's record of sections, which ISAHP_ENTER and ISAHP_EXIT look at. For them alone.
+#[repr(C)]
+#[derive(Debug)]
+pub struct isahp_section {
+    /// 0 outside; inside, the epoch in the upper half and the depth in the lower.
+    pub word: u64,
+    /// What the word is at a depth of 1.
+    pub outermost: u64,
+    /// Not 0: to be entered by a call.
+    pub slow: u32,
+    /// The library's.
+    pub reserved: u32,
 }
 
 /// What the #UD handler did so far.
@@ -472,6 +486,28 @@ pub unsafe extern "C" fn isahp_set_has(set: *const isahp_set, id: u32) -> i32 {
     i32::from(word.is_some_and(|word| word >> (id % 64) & 1 == 1))
 }
 
+/// What ISAHP_HAS and ISAHP_GENERATION look at. For them alone.
+#[repr(C)]
+#[derive(Debug)]
+pub struct isahp_view {
+    /// The published generation.
+    pub generation: *const u64,
+    /// The generation of the words; 0 if they are void.
+    pub seen: u64,
+    /// What is available.
+    pub words: [u64; 8],
+}
+
+/// This copy's view; never NULL, and the same as long as the copy is loaded.
+///
+/// Async-signal-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn isahp_view_of_copy() -> *const isahp_view {
+    (&raw const crate::view::VIEW).cast()
+}
+
+const _: () = assert!(size_of::<isahp_view>() == size_of::<crate::view::View>());
+
 /// 1 if the feature with this id may be used now, 0 if not (or if there is no
 /// such feature, or before isahp_init()). Lock-free.
 ///
@@ -669,6 +705,14 @@ pub extern "C" fn isahp_enter() {
         None => crate::section::enter(),
         Some(other) => (other.enter)(),
     }
+}
+
+/// isahp_enter(), for ISAHP_ENTER: gives this thread's record.
+///
+/// Async-signal-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn isahp_enter_section() -> *mut isahp_section {
+    (table().enter_section)()
 }
 
 /// Ends the section that isahp_enter() has begun on this thread; without one it does nothing.

@@ -18,7 +18,7 @@ use crate::c::{
     ISAHP_ERROR_SYSTEM, ISAHP_ERROR_UNSUPPORTED, ISAHP_IN_TRAP, ISAHP_INITIAL, ISAHP_LAZY,
     ISAHP_NO_TRAP, ISAHP_OK, ISAHP_POLL, ISAHP_REFUSE, ISAHP_SLOT_LAZY, ISAHP_SLOT_SECTIONED,
     c_set, isahp_address_count, isahp_counters, isahp_function, isahp_options, isahp_registration,
-    isahp_set, isahp_slot, isahp_slot_options, isahp_variant,
+    isahp_section, isahp_set, isahp_slot, isahp_slot_options, isahp_variant,
 };
 use crate::event::Seen;
 use crate::in_trap::{self, Callback};
@@ -30,6 +30,7 @@ use crate::runtime::{self, Error, Options, Started};
 use crate::section;
 use crate::slots::{self, Added, Content, Function, Target};
 use crate::trap::{TRAPS, tally};
+use crate::view;
 
 /// What `init` answers if another copy of the library serves the process, after all.
 pub(crate) const ELSEWHERE: i32 = 1;
@@ -242,7 +243,12 @@ pub(crate) extern "C" fn generation() -> u64 {
 }
 
 pub(crate) extern "C" fn has(id: u32) -> i32 {
+    if let Some(known) = view::VIEW.has(id) {
+        return i32::from(known);
+    }
     let feature = u16::try_from(id).ok().and_then(Feature::from_id);
+    // The next one is quicker.
+    view::renew();
     i32::from(feature.is_some_and(page::has))
 }
 
@@ -564,6 +570,10 @@ pub(crate) unsafe extern "C" fn slot_checked(slot: *mut isahp_slot) -> isahp_fun
 
 pub(crate) extern "C" fn enter() {
     section::enter();
+}
+
+pub(crate) extern "C" fn enter_section() -> *mut isahp_section {
+    section::enter_record()
 }
 
 pub(crate) extern "C" fn exit() {

@@ -21,8 +21,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::c::{
     ISAHP_ERROR_NOT_INITIALISED, ISAHP_NO_TRAP, ISAHP_OK, VERSION, isahp_address_count,
-    isahp_counters, isahp_function, isahp_options, isahp_registration, isahp_set, isahp_slot,
-    isahp_slot_options, isahp_variant,
+    isahp_counters, isahp_function, isahp_options, isahp_registration, isahp_section, isahp_set,
+    isahp_slot, isahp_slot_options, isahp_variant,
 };
 use crate::entry;
 use crate::trap;
@@ -71,6 +71,7 @@ pub(crate) struct Junction {
     pub(crate) slot_force: unsafe extern "C" fn(*mut isahp_slot, *const c_char) -> i32,
     pub(crate) slot_checked: unsafe extern "C" fn(*mut isahp_slot) -> isahp_function,
     pub(crate) enter: extern "C" fn(),
+    pub(crate) enter_section: extern "C" fn() -> *mut isahp_section,
     pub(crate) exit: extern "C" fn(),
     pub(crate) counters: unsafe extern "C" fn(*mut isahp_counters) -> i32,
     pub(crate) count_feature: unsafe extern "C" fn(u32, *mut u64) -> i32,
@@ -115,6 +116,7 @@ pub(crate) static OWN: Junction = Junction {
     slot_force: entry::slot_force,
     slot_checked: entry::slot_checked,
     enter: entry::enter,
+    enter_section: entry::enter_section,
     exit: entry::exit,
     counters: entry::counters,
     count_feature: entry::count_feature,

@@ -56,6 +56,7 @@ mod section;
 mod slot;
 mod slots;
 mod trap;
+mod view;
 
 pub use api::{
     Counters, Registering, Registration, Section, available, bonus, counters, generation, has,

@@ -182,7 +182,7 @@ impl Link {
             urgency,
             generation,
         };
-        let with = self.told.is_none().then(|| descriptors.wake.as_fd());
+        let with = (urgency != Urgency::Lazy).then(|| descriptors.wake.as_fd());
         match connection.send(&message, with) {
             Sent::Yes => {
                 self.told = Some(wanted);

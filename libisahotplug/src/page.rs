@@ -17,6 +17,7 @@ use protocol::availability::Publication;
 use protocol::page::{self, Page, PageError};
 
 use crate::trap::TRAPS;
+use crate::view;
 
 static OWN: Page = Page::new();
 /// In force before the start and after the end: nothing is available.
@@ -54,11 +55,18 @@ pub(crate) fn start() {
     let nothing = (&raw const NOTHING).cast_mut();
     let own = (&raw const OWN).cast_mut();
     let _ = CURRENT.compare_exchange(nothing, own, Ordering::AcqRel, Ordering::Acquire);
+    view::turn();
 }
 
 /// Nothing is available from now on.
 pub(crate) fn stop() {
     CURRENT.store((&raw const NOTHING).cast_mut(), Ordering::Release);
+    view::turn();
+}
+
+/// Whether any page is in force. Async-signal-safe.
+pub(crate) fn is_any() -> bool {
+    !std::ptr::eq(CURRENT.load(Ordering::Acquire), &raw const NOTHING)
 }
 
 /// The page in force. Async-signal-safe.
@@ -138,6 +146,7 @@ pub(crate) fn attach(path: &Path) -> Result<bool, AttachError> {
             // for each time that an agent gave up its page.
             MAPPED.store(mapping.as_ptr(), Ordering::Release);
             CURRENT.store(mapping.as_ptr(), Ordering::Release);
+            view::turn();
             Ok(true)
         }
         (usable, old) => {
@@ -147,7 +156,9 @@ pub(crate) fn attach(path: &Path) -> Result<bool, AttachError> {
             let known = old.map_or(std::ptr::null_mut(), |old| {
                 std::ptr::from_ref(old).cast_mut()
             });
-            Ok(CURRENT.swap(known, Ordering::AcqRel) != known)
+            let changed = CURRENT.swap(known, Ordering::AcqRel) != known;
+            view::turn();
+            Ok(changed)
         }
     }
 }

@@ -359,6 +359,7 @@ fn stop(guard: &mut Guard) -> Option<JoinHandle<()>> {
     TRAPS.ring(-1);
     TRAPS.wait_for_handlers();
     trap::uninstall();
+    section::stop();
     page::stop();
     thread
 }
@@ -432,11 +433,12 @@ fn dispatch_while(caller: Caller, goes_on: &dyn Fn() -> bool) -> Result<u32, Err
         }
         let held = state(&mut guard)?;
         held.wake_up()?;
-        if is_first && held.is_keeper(caller) {
-            held.keep();
-        } else if is_first {
+        if is_first && caller != Caller::Thread {
             held.descriptors.drain_polled();
             NEWS.store(false, Ordering::Release);
+        }
+        if is_first && held.is_keeper(caller) {
+            held.keep();
         }
         is_first = false;
         held.look();

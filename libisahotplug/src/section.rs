@@ -8,12 +8,16 @@
 //! process execute a barrier. Where that is refused the fast side has a fence.
 //!
 //! Records live for ever; that of a thread that has ended goes to another one.
+//!
+//! The fast side also stands in the C header (ISAHP_ENTER, ISAHP_EXIT): the record's first words
+//! are part of the ABI, as `isahp_section`.
 
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence, fence,
 };
 
+use crate::c::isahp_section;
 use crate::local::local;
 
 /// One thread's. The word holds the epoch in which the outermost section began in its upper half,
@@ -22,11 +26,21 @@ use crate::local::local;
 #[repr(C, align(64))]
 pub(crate) struct Record {
     word: AtomicU64,
+    /// What the word is in an outermost section: the epoch, and a depth of 1.
+    outermost: AtomicU64,
+    /// The header's code must call: a fence is needed, or this copy of the library serves nobody.
+    slow: AtomicU32,
     /// The thread, as the kernel numbers it; 0 for nobody.
     owner: AtomicU32,
 }
 
+const _: () = assert!(core::mem::offset_of!(Record, owner) + 4 == size_of::<isahp_section>());
+
 const DEPTH: u64 = 0xffff_ffff;
+
+fn outermost(epoch: u64) -> u64 {
+    epoch << 32 | 1
+}
 
 /// Records of a page.
 const COUNT: usize = 63;
@@ -58,6 +72,18 @@ pub(crate) fn init() {
     if membarrier(REGISTER_PRIVATE_EXPEDITED) {
         FENCED.store(false, Ordering::SeqCst);
     }
+    let slow = FENCED.load(Ordering::SeqCst);
+    for record in records() {
+        record.slow.store(slow.into(), Ordering::SeqCst);
+    }
+}
+
+/// Nobody is served any more: who has kept his record must ask anew.
+pub(crate) fn stop() {
+    FENCED.store(true, Ordering::SeqCst);
+    for record in records() {
+        record.slow.store(1, Ordering::SeqCst);
+    }
 }
 
 /// Begins a section of the calling thread. Async-signal-safe.
@@ -71,6 +97,12 @@ pub(crate) fn enter() {
     }
 }
 
+/// [`enter`], for the header's code: the record with which it can do without a call from now on.
+pub(crate) fn enter_record() -> *mut isahp_section {
+    enter();
+    local().record.load(Ordering::Relaxed).cast()
+}
+
 /// Ends it. Async-signal-safe.
 #[inline]
 pub(crate) fn exit() {
@@ -82,7 +114,8 @@ pub(crate) fn exit() {
 }
 
 #[cold]
-fn enter_first() {
+#[inline(never)]
+extern "C" fn enter_first() {
     // Without memory for a record: nobody could wait for this thread, so it must not go on.
     let Some(record) = claim() else {
         std::process::abort()
@@ -101,21 +134,28 @@ fn enter_first() {
     record.enter();
 }
 
+/// Out of the way of those who need none; `extern "C"` because that cannot unwind, so that the
+/// caller need not prepare for it.
+#[cold]
+#[inline(never)]
+extern "C" fn full_fence() {
+    fence(Ordering::SeqCst);
+}
+
 impl Record {
     #[inline]
     fn enter(&self) {
         let word = self.word.load(Ordering::Relaxed);
-        let inside = if word & DEPTH == 0 {
+        let inside = if word == 0 {
             // Acquire: who sees the new epoch sees what it is about.
-            EPOCH.load(Ordering::Acquire) << 32 | 1
+            self.outermost.load(Ordering::Acquire)
         } else {
             word + 1
         };
         self.word.store(inside, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
         if FENCED.load(Ordering::Relaxed) {
-            fence(Ordering::SeqCst);
-        } else {
-            compiler_fence(Ordering::SeqCst);
+            full_fence();
         }
     }
 
@@ -131,6 +171,8 @@ impl Record {
 
     /// Whether its thread is inside since before `epoch`.
     fn is_inside_since_before(&self, epoch: u64) -> bool {
+        // Once more: the record may have been claimed while the epoch began.
+        self.outermost.fetch_max(outermost(epoch), Ordering::AcqRel);
         let word = self.word.load(Ordering::Acquire);
         word & DEPTH != 0 && word >> 32 < epoch && !self.take_from_dead()
     }
@@ -159,7 +201,14 @@ impl Record {
         let free = self
             .owner
             .compare_exchange(0, me, Ordering::AcqRel, Ordering::Relaxed);
-        free.is_ok()
+        if free.is_err() {
+            return false;
+        }
+        let epoch = EPOCH.load(Ordering::Acquire);
+        self.outermost.store(outermost(epoch), Ordering::Release);
+        let slow = FENCED.load(Ordering::SeqCst);
+        self.slow.store(slow.into(), Ordering::SeqCst);
+        true
     }
 }
 
@@ -244,10 +293,18 @@ pub(crate) struct Epoch(u64);
 /// Whoever enters a section from now on sees what the caller has stored before.
 pub(crate) fn begin() -> Epoch {
     let epoch = EPOCH.fetch_add(1, Ordering::AcqRel) + 1;
+    for record in records() {
+        record
+            .outermost
+            .fetch_max(outermost(epoch), Ordering::AcqRel);
+    }
     if FENCED.load(Ordering::Relaxed) || !membarrier(PRIVATE_EXPEDITED) {
         // Refused from now on (a sandbox has come since `init`): who enters later has a fence.
         // What is still in a store buffer gets out of it in far less than this time.
         if !FENCED.swap(true, Ordering::SeqCst) {
+            for record in records() {
+                record.slow.store(1, Ordering::SeqCst);
+            }
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         fence(Ordering::SeqCst);

@@ -32,7 +32,8 @@ use crate::runtime::Error;
 /// Until [`start`](Self::start) the last variant is in force.
 pub struct Slot<F: 'static> {
     variants: &'static [Variant<F>],
-    /// Holds 1 + the index of the variant in force instead of its address: F can be anything.
+    /// Holds 1 + the index of the variant in force instead of its address: F can be anything. None
+    /// before the start.
     slot: UnsafeCell<isahp_slot>,
 }
 
@@ -69,7 +70,7 @@ impl<F: Copy> Slot<F> {
         Self {
             variants,
             slot: UnsafeCell::new(isahp_slot {
-                function: std::ptr::without_provenance_mut(variants.len()),
+                function: None,
                 reserved: [0; 3],
             }),
         }
@@ -133,8 +134,7 @@ impl<F: Copy> Slot<F> {
     /// The variant in force. Async-signal-safe.
     #[inline]
     pub fn get(&self) -> F {
-        let last = self.variants.len() - 1;
-        self.variants[self.index().min(last)].function
+        self.variants[self.index()].function
     }
 
     /// The index of the variant in force, as declared. Async-signal-safe.
@@ -143,7 +143,7 @@ impl<F: Copy> Slot<F> {
         let function = self.slot.get().cast::<AtomicPtr<()>>();
         // SAFETY: an isahp_slot begins with a pointer that is only touched atomically.
         let number = unsafe { &*function }.load(Ordering::Acquire);
-        number.addr().wrapping_sub(1)
+        number.addr().wrapping_sub(1).min(self.variants.len() - 1)
     }
 }
 

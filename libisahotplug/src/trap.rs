@@ -116,6 +116,7 @@ impl Traps {
         for (word, back) in self.lost.iter().zip(present.words()) {
             word.fetch_and(!back, Ordering::AcqRel);
         }
+        crate::view::void();
         self.first_ns.store(0, Ordering::Relaxed);
     }
 
@@ -177,6 +178,7 @@ impl Traps {
             }
         }
         if grown {
+            crate::view::void();
             let now = sys::monotonic_ns();
             let _ = self
                 .first_ns

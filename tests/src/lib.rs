@@ -24,6 +24,7 @@
 pub mod wire;
 
 mod agent;
+pub mod baseline;
 mod cache;
 mod cpio;
 mod cpu;
@@ -34,6 +35,7 @@ mod guest;
 mod host;
 mod image;
 mod key;
+mod local;
 pub mod machine;
 mod migration;
 mod notifier;
@@ -60,6 +62,7 @@ pub use error::{HarnessError, Result};
 pub use guest::{Guest, GuestProcess, Output};
 pub use host::Host;
 pub use image::GuestImage;
+pub use local::{Answered, LocalGuest, LocalProcess};
 pub use migration::{Hold, LeftBehind, Migration, Moved};
 pub use notifier::Notifier;
 pub use places::{product, target_dir};

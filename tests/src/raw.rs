@@ -1,10 +1,12 @@
 //! A host's end of the channel spoken by hand, to say what no notifier would.
 
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use isa::FeatureSet;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::frame::Decoder;
 use protocol::{
     Abort, Epoch, GuestHello, HostHello, HostIdentity, Offer, Prepare, Text, ToGuest, ToHost,
@@ -33,9 +35,31 @@ impl RawHost {
         let path = sockets.channel();
         let doing = || format!("connecting to {}", path.display());
         let stream = UnixStream::connect(&path).doing(doing)?;
+        Self::on(stream, machine)
+    }
+
+    /// Waits for an agent whose channel is a unix stream socket.
+    ///
+    /// # Errors
+    /// [`HarnessError::Timeout`] when none connects.
+    pub fn accept(listener: &UnixListener, machine: u8) -> Result<Self> {
+        let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        let patience = PollTimeout::try_from(SOON).unwrap_or(PollTimeout::MAX);
+        let doing = || "waiting for an agent".into();
+        if poll(&mut polled, patience).doing(doing)? == 0 {
+            return Err(HarnessError::Timeout {
+                what: "an agent to connect".into(),
+                after: SOON,
+            });
+        }
+        let (stream, _) = listener.accept().doing(doing)?;
+        Self::on(stream, machine)
+    }
+
+    fn on(stream: UnixStream, machine: u8) -> Result<Self> {
         stream
             .set_read_timeout(Some(Duration::from_millis(100)))
-            .doing(doing)?;
+            .doing(|| "setting up the channel".into())?;
         let identity = HostIdentity {
             machine: [machine; 16],
             boot: [machine; 16],

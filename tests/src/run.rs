@@ -98,6 +98,11 @@ impl Run {
         self.names.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// The path of a new log file.
+    pub(crate) fn new_log(&self, name: &str) -> PathBuf {
+        self.logs.join(format!("{:02}-{name}.log", self.number()))
+    }
+
     /// Keeps the logs though the test may not panic: an error was returned.
     pub(crate) fn note_failure<T>(&self, result: Result<T>) -> Result<T> {
         if result.is_err() {

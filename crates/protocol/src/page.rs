@@ -152,6 +152,12 @@ impl Page {
         self.head[GENERATION].load(Ordering::Acquire)
     }
 
+    /// Readers: where the [`generation`](Self::generation) is, to be loaded by code that cannot call
+    /// that.
+    pub fn generation_word(&self) -> &AtomicU64 {
+        &self.head[GENERATION]
+    }
+
     /// Readers: whether the agent has left this page for another.
     pub fn is_retired(&self) -> bool {
         self.head[RETIRED].load(Ordering::Acquire) != 0

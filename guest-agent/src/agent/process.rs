@@ -92,7 +92,7 @@ impl Agent {
                     let ours = Versions::SUPPORTED;
                     format!("speaks versions {versions} of the protocol, this agent {ours}")
                 })?;
-                self.take_eventfd(id, packet)?;
+                self.take_eventfd(id, packet, urgency)?;
                 self.register(id, name, interest, urgency, generation)?;
                 let generation = self.session.availability().published().generation;
                 self.reply(
@@ -132,15 +132,24 @@ impl Agent {
             .map_err(|error| format!("does not read its replies: {error}"))
     }
 
-    /// The eventfd that a registration came with; a later one may come without.
-    fn take_eventfd(&mut self, id: ClientId, packet: Packet) -> Result<(), Fault> {
-        let Some(client) = self.clients.get_mut(id) else {
+    /// The eventfd that a registration came with; a later one may come without, and who is lazy
+    /// needs none.
+    fn take_eventfd(
+        &mut self,
+        id: ClientId,
+        packet: Packet,
+        urgency: Urgency,
+    ) -> Result<(), Fault> {
+        if urgency == Urgency::Lazy {
+            self.clients.set_eventfd(id, None);
             return Ok(());
-        };
+        }
         match packet.descriptors.into_iter().next() {
-            Some(fd) if packet::is_eventfd(fd.as_fd()) => client.eventfd = Some(fd),
+            Some(fd) if packet::is_eventfd(fd.as_fd()) => self.clients.set_eventfd(id, Some(fd)),
             Some(_) => return Err("the descriptor of its registration is no eventfd".into()),
-            None if client.eventfd.is_none() => return Err("registered without an eventfd".into()),
+            None if self.clients.eventfd(id).is_none() => {
+                return Err("registered without an eventfd".into());
+            }
             None => {}
         }
         Ok(())

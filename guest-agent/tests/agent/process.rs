@@ -63,6 +63,20 @@ impl Process {
         }
     }
 
+    /// Registers as one that is not to be woken, without an eventfd.
+    pub(crate) fn register_lazily(&self, name: &str) {
+        let message = FromProcess::Register {
+            versions: Versions::SUPPORTED,
+            name: Text::lossy(name),
+            interest: FeatureSet::EMPTY,
+            urgency: Urgency::Lazy,
+            generation: 0,
+        };
+        self.send_raw(&local::encode(&message, MAX_REQUEST).unwrap(), &[]);
+        let answer = self.receive();
+        assert!(matches!(answer, ToProcess::Welcome { .. }), "{answer:?}");
+    }
+
     pub(crate) fn send_register(
         &self,
         name: &str,

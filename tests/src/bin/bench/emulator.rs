@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use isahotplug_tests::{Cpu, HarnessError, Preloaded, Result, emulator_program, machine};
 use serde_json::{Value, json};
 
-use crate::samples::Samples;
+use crate::samples::{Samples, spread};
 
 const ROUNDS: usize = 15;
 /// Traps in a sample.
@@ -222,17 +222,6 @@ pub(crate) fn measure() -> Result<Value> {
         "kernels": kernels,
         "memory": memory(&program)?,
     }))
-}
-
-/// A figure with its spread.
-fn spread(value: &Value, digits: usize) -> String {
-    let number = |key: &str| value[key].as_f64().unwrap_or(f64::NAN);
-    format!(
-        "{:>9.digits$} ({:.digits$} .. {:.digits$})",
-        number("median"),
-        number("p10"),
-        number("p90")
-    )
 }
 
 /// The report as tables.

@@ -4,6 +4,7 @@
 //! with the medians it is made of and their spread.
 
 mod emulator;
+mod library;
 mod samples;
 mod spine;
 
@@ -19,7 +20,7 @@ struct Area {
     readable: fn(&Value) -> String,
 }
 
-const AREAS: [Area; 2] = [
+const AREAS: [Area; 3] = [
     Area {
         name: "spine",
         measure: spine::measure,
@@ -29,6 +30,11 @@ const AREAS: [Area; 2] = [
         name: "emulator",
         measure: emulator::measure,
         readable: emulator::readable,
+    },
+    Area {
+        name: "library",
+        measure: library::measure,
+        readable: library::readable,
     },
 ];
 

@@ -17,6 +17,11 @@ impl Samples {
         Self(self.0.iter().zip(&base.0).map(|(a, b)| a / b).collect())
     }
 
+    /// Round by round, this less `base`.
+    pub(crate) fn less(&self, base: &Self) -> Self {
+        Self(self.0.iter().zip(&base.0).map(|(a, b)| a - b).collect())
+    }
+
     /// The value below which are so many percent of the samples; NaN if there
     /// are none.
     fn quantile(&self, percent: usize) -> f64 {
@@ -37,4 +42,15 @@ impl Samples {
             "p90": self.quantile(90),
         })
     }
+}
+
+/// A figure with its spread.
+pub(crate) fn spread(value: &Value, digits: usize) -> String {
+    let number = |key: &str| value[key].as_f64().unwrap_or(f64::NAN);
+    format!(
+        "{:>9.digits$} ({:.digits$} .. {:.digits$})",
+        number("median"),
+        number("p10"),
+        number("p90")
+    )
 }
