@@ -9,7 +9,7 @@ use std::path::PathBuf;
 const C_FUNCTIONS: &str = "../src/c.rs";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libisahotplug_preload.so.0");
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libisahotplug_preload.so");
     // Before the constructors of every other object, which may use what the CPU lacks.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,initfirst");
     println!("cargo::rerun-if-changed=build.rs");

@@ -120,8 +120,8 @@ fn sdk() -> Result<PathBuf> {
         let doing = || format!("filling {}", folder.display());
         std::fs::create_dir(folder).doing(doing)?;
         std::fs::write(folder.join("isahotplug.h"), &header).doing(doing)?;
-        std::fs::write(folder.join("libisahotplug.so.0"), &library).doing(doing)?;
-        std::os::unix::fs::symlink("libisahotplug.so.0", folder.join("libisahotplug.so"))
+        std::fs::write(folder.join("libisahotplug.so.1"), &library).doing(doing)?;
+        std::os::unix::fs::symlink("libisahotplug.so.1", folder.join("libisahotplug.so"))
             .doing(doing)
     })
 }

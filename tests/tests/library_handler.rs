@@ -262,8 +262,8 @@ fn the_preload_object_exports_its_wrappers_and_nothing_else() {
 #[test]
 fn the_objects_have_names_of_their_own() {
     for (file, name) in [
-        ("libisahotplug.so", "libisahotplug.so.0"),
-        ("libisahotplug_preload.so", "libisahotplug_preload.so.0"),
+        ("libisahotplug.so", "libisahotplug.so.1"),
+        ("libisahotplug_preload.so", "libisahotplug_preload.so"),
     ] {
         let text = run(
             "readelf",

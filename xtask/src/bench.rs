@@ -18,7 +18,7 @@ pub(crate) struct Bench {
 }
 
 pub(crate) fn run(options: &Bench) -> Result<ExitCode> {
-    if !setup::ready(&options.setup)? {
+    if !setup::ready(&options.setup, setup::Purpose::Run)? {
         return Ok(ExitCode::FAILURE);
     }
     let area = options.area.as_deref();

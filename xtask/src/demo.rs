@@ -16,7 +16,7 @@ pub(crate) struct Demo {
 }
 
 pub(crate) fn run(options: &Demo) -> Result<ExitCode> {
-    if !setup::ready(&options.setup)? {
+    if !setup::ready(&options.setup, setup::Purpose::Run)? {
         return Ok(ExitCode::FAILURE);
     }
     let arguments: &[&str] = if options.json { &["--json"] } else { &[] };

@@ -7,10 +7,14 @@
 mod apt;
 mod bench;
 mod cargo;
+mod cargo_c;
 mod coverage;
+mod debian_root;
 mod demo;
+mod dist;
 mod header;
 mod kernel;
+mod man;
 mod qemu_guest_agent;
 mod setup;
 mod sources;
@@ -43,8 +47,12 @@ enum Command {
     Bench(bench::Bench),
     /// Makes libisahotplug's C header
     Header(header::Header),
+    /// Makes libisahotplug's manual pages
+    Man(man::Man),
     /// Makes docs/COVERAGE.md, the table of what the emulator covers
     Coverage(coverage::Coverage),
+    /// Installs the library for C, or builds Debian's packages
+    Dist(dist::Dist),
 }
 
 fn main() -> ExitCode {
@@ -54,7 +62,9 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Header(options) => header::run(&options),
+        Command::Man(options) => man::run(&options),
         Command::Coverage(options) => coverage::run(&options),
+        Command::Dist(options) => dist::run(&options),
     };
     match result {
         Ok(code) => code,

@@ -1,7 +1,8 @@
 //! What this machine needs: found, said, and installed.
 //!
 //! Programs come from Debian's packages and need root. The guest's kernel and
-//! QEMU's guest agent are unpacked below `target/vm` and need none.
+//! QEMU's guest agent are unpacked below `target/vm` and need none; nor does
+//! cargo-c, which cargo compiles there.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{apt, cargo, kernel, qemu_guest_agent, sources};
+use crate::{apt, cargo, cargo_c, debian_root, kernel, qemu_guest_agent, sources};
 
 /// The first QEMU that models what the two vendors do with SYSENTER and
 /// SYSCALL, and that migrates to a file.
@@ -45,6 +46,22 @@ enum Missing {
         package: &'static str,
         fetch: fn(&Path) -> Result<()>,
     },
+    /// A program that cargo compiles into the cache.
+    Compiled {
+        what: &'static str,
+        fetch: fn(&Path) -> Result<()>,
+    },
+}
+
+/// What the machine is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To build the products, and run them in virtual machines.
+    Run,
+    /// To install the library, use what is installed, and make packages.
+    Package,
+    /// Both, and to install the packages somewhere.
+    All,
 }
 
 /// A step towards what is missing.
@@ -56,7 +73,7 @@ enum Step {
 
 /// `cargo xtask install`.
 pub(crate) fn run(options: &Install) -> Result<ExitCode> {
-    if !ready(options)? {
+    if !ready(options, Purpose::All)? {
         return Ok(ExitCode::FAILURE);
     }
     println!("everything that the tests and the demo need is there");
@@ -65,9 +82,9 @@ pub(crate) fn run(options: &Install) -> Result<ExitCode> {
 
 /// Makes the machine ready. Returns whether it is; if it is not, what is
 /// missing was said.
-pub(crate) fn ready(options: &Install) -> Result<bool> {
+pub(crate) fn ready(options: &Install, purpose: Purpose) -> Result<bool> {
     let cache = cargo::target_dir()?.join("vm");
-    let missing = find_missing(&cache);
+    let missing = find_missing(&cache, purpose);
     if missing.is_empty() {
         return Ok(true);
     }
@@ -110,7 +127,7 @@ pub(crate) fn ready(options: &Install) -> Result<bool> {
         update.take()?;
         install(&steps, &missing, &cache)?;
     }
-    let still = find_missing(&cache);
+    let still = find_missing(&cache, purpose);
     let still: Vec<&str> = still.iter().map(Missing::what).collect();
     ensure!(still.is_empty(), "still missing: {}", still.join("; "));
     Ok(true)
@@ -119,15 +136,75 @@ pub(crate) fn ready(options: &Install) -> Result<bool> {
 fn install(steps: &[Step], missing: &[Missing], cache: &Path) -> Result<()> {
     steps.iter().try_for_each(Step::take)?;
     for missing in missing {
-        if let Missing::Cached { what, fetch, .. } = missing {
-            eprintln!("downloading into {}: {what}", cache.display());
-            fetch(cache)?;
+        match missing {
+            Missing::Cached { what, fetch, .. } => {
+                eprintln!("downloading into {}: {what}", cache.display());
+                fetch(cache)?;
+            }
+            Missing::Compiled { what, fetch } => {
+                eprintln!("compiling into {}: {what}", cache.display());
+                fetch(cache)?;
+            }
+            Missing::Program { .. } | Missing::Qemu { .. } => {}
         }
     }
     Ok(())
 }
 
-fn find_missing(cache: &Path) -> Vec<Missing> {
+fn find_missing(cache: &Path, purpose: Purpose) -> Vec<Missing> {
+    let mut missing = Vec::new();
+    if purpose != Purpose::Package {
+        missing.extend(find_missing_to_run(cache));
+    }
+    if purpose != Purpose::Run {
+        missing.extend(find_missing_to_package(cache));
+    }
+    // Others can neither make it nor use it.
+    if purpose == Purpose::All && is_root() && !debian_root::is_cached(cache) {
+        missing.push(Missing::Cached {
+            what: "a small Debian to install the packages in",
+            package: "debootstrap",
+            fetch: debian_root::fetch,
+        });
+    }
+    missing
+}
+
+fn find_missing_to_package(cache: &Path) -> Vec<Missing> {
+    // Each with a file by which it is found.
+    let programs = [
+        ("/usr/bin/gcc", "a C compiler (gcc)", "gcc"),
+        ("/usr/bin/g++", "a C++ compiler (g++)", "g++"),
+        ("/usr/bin/ld.bfd", "binutils", "binutils"),
+        ("/usr/bin/cmake", "cmake", "cmake"),
+        ("/usr/sbin/debootstrap", "debootstrap", "debootstrap"),
+        ("/usr/bin/dh", "debhelper", "debhelper"),
+        ("/usr/bin/dpkg-shlibdeps", "dpkg-dev", "dpkg-dev"),
+        (
+            "/usr/bin/groff",
+            "groff, which reads man pages",
+            "groff-base",
+        ),
+        ("/usr/bin/pkg-config", "pkg-config", "pkg-config"),
+        (
+            "/usr/include/openssl/ssl.h",
+            "OpenSSL's headers, for cargo-c",
+            "libssl-dev",
+        ),
+        ("/usr/bin/valgrind", "valgrind", "valgrind"),
+        ("/usr/bin/make", "make", "make"),
+    ];
+    let programs = programs.into_iter().filter_map(|(file, what, package)| {
+        (!Path::new(file).is_file()).then_some(Missing::Program { what, package })
+    });
+    let cargo_c = (!cargo_c::is_cached(cache)).then_some(Missing::Compiled {
+        what: "cargo-c, which installs the library",
+        fetch: cargo_c::fetch,
+    });
+    programs.chain(cargo_c).collect()
+}
+
+fn find_missing_to_run(cache: &Path) -> Vec<Missing> {
     let qemu = |what, package| Missing::Qemu { what, package };
     let program = |what, package| Missing::Program { what, package };
     let cached = |what, package, fetch| Missing::Cached {
@@ -187,7 +264,10 @@ fn is_any_unknown(missing: &[Missing]) -> Result<bool> {
     for missing in missing {
         let (Missing::Program { package, .. }
         | Missing::Qemu { package, .. }
-        | Missing::Cached { package, .. }) = missing;
+        | Missing::Cached { package, .. }) = missing
+        else {
+            continue;
+        };
         if apt::policy(package)?.candidate.is_none() {
             return Ok(true);
         }
@@ -233,7 +313,7 @@ fn steps(missing: &[Missing]) -> Result<Vec<Step>> {
                 suite = Some(format!("{release}-backports"));
                 install_qemu.push(*package);
             }
-            Missing::Cached { .. } => {}
+            Missing::Cached { .. } | Missing::Compiled { .. } => {}
         }
     }
     if update {
@@ -261,9 +341,10 @@ fn say_commands(steps: &[Step]) {
 impl Missing {
     fn what(&self) -> &'static str {
         match self {
-            Self::Program { what, .. } | Self::Qemu { what, .. } | Self::Cached { what, .. } => {
-                what
-            }
+            Self::Program { what, .. }
+            | Self::Qemu { what, .. }
+            | Self::Cached { what, .. }
+            | Self::Compiled { what, .. } => what,
         }
     }
 }
@@ -342,7 +423,7 @@ fn is_busybox_static() -> bool {
 }
 
 /// The release's name, such as `bookworm`.
-fn release() -> Result<String> {
+pub(crate) fn release() -> Result<String> {
     let text = fs::read_to_string("/etc/os-release").context("reading /etc/os-release")?;
     let name = text
         .lines()

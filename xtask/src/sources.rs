@@ -29,6 +29,18 @@ pub(crate) fn backports(release: &str) -> Option<String> {
     })
 }
 
+/// Where the packages of a release come from: the first address of the first configured source.
+pub(crate) fn mirror(release: &str) -> Option<String> {
+    first_address(&backports(release)?)
+}
+
+/// The first address in a stanza.
+fn first_address(stanza: &str) -> Option<String> {
+    let lines: Vec<&str> = stanza.lines().collect();
+    let addresses = field(&lines, "URIs")?;
+    Some(addresses.split_whitespace().next()?.to_owned())
+}
+
 /// Derives from the one-line format: `deb [option=value …] URI SUITE COMPONENT…`.
 fn from_lines(text: &str, release: &str) -> Option<String> {
     text.lines().find_map(|line| {
@@ -151,6 +163,15 @@ mod tests {
              Components: main\nSigned-By: /usr/share/keyrings/k.gpg\n"
         );
         assert_eq!(from_stanzas(text, "trixie"), None);
+    }
+
+    #[test]
+    fn the_mirror_is_the_first_address() {
+        let stanza = stanza("http://a.example/debian http://b.example", "bookworm", "");
+        assert_eq!(
+            first_address(&stanza).as_deref(),
+            Some("http://a.example/debian")
+        );
     }
 
     #[test]

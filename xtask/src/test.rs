@@ -100,7 +100,7 @@ pub(crate) fn run(options: &Test) -> Result<ExitCode> {
         Some(name) => area_commands(name)?,
     };
     if !commands.is_empty() {
-        if !setup::ready(&options.setup)? {
+        if !setup::ready(&options.setup, purpose(options.area.as_deref()))? {
             return Ok(ExitCode::FAILURE);
         }
         cargo::build_products()?;
@@ -137,6 +137,14 @@ pub(crate) fn run(options: &Test) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What the tests of an area, or all, ask of the machine.
+fn purpose(area: Option<&str>) -> setup::Purpose {
+    match area {
+        None | Some("library") => setup::Purpose::All,
+        Some(_) => setup::Purpose::Run,
+    }
 }
 
 /// The arguments of each `cargo test` that an area needs.

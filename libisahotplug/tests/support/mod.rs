@@ -51,7 +51,7 @@ impl Program {
         let folder = TempDir::new().unwrap();
         let so = folder.path().join("libisahotplug.so");
         symlink(library(), &so).unwrap();
-        symlink(library(), folder.path().join("libisahotplug.so.0")).unwrap();
+        symlink(library(), folder.path().join("libisahotplug.so.1")).unwrap();
         let output = Command::new("cc")
             .args([
                 "-std=c11",
