@@ -26,13 +26,22 @@
 //!   searches the path in the child. `sigtimedwait` and `signalfd` never see the three.
 //! - A thread made without libc must have thread-local storage of its own. One without is refused
 //!   where the CPU has no YMM registers; one that shares its creator's would share the upper halves.
-//! - The handler needs some 9 KiB of stack where the thread has no alternate signal stack: a
-//!   coroutine on a smaller one is overrun, as by any signal handler. What a program keeps below its
-//!   stack pointer and red zone is lost, as in any signal. An alternate stack of 8 KiB has room for
-//!   one SIGSEGV or SIGBUS that somebody sends while an instruction is finished, not more.
-//! - A sandbox (seccomp) must allow what the handler calls: `rt_sigreturn`, `arch_prctl`,
-//!   `clock_gettime`; `sigaltstack` and `rt_sigprocmask` for small alternate stacks; `getcpu` and
-//!   `getrandom` for the instructions that need them.
+//! - Threads get an alternate signal stack of some 60 KiB (address space; memory when something
+//!   traps), on which handlers with `SA_ONSTACK` run, too. Those that libc makes by itself, or the
+//!   program without libc, get none, and one that gives up its alternate stack has none: there the
+//!   handler needs some 9 KiB of the thread's own stack, and a coroutine on a smaller one is overrun,
+//!   as by any signal handler; what the program keeps below its stack pointer and red zone is lost.
+//!   An alternate stack of the program's of 8 KiB has room for one SIGSEGV or SIGBUS that somebody
+//!   sends while an instruction is finished, not more.
+//! - A handler of SIGSEGV or SIGBUS runs on the alternate stack, asked for or not: it must not change
+//!   to another context and expect to be come back to (`swapcontext`).
+//! - A sandbox (seccomp) must allow `rt_sigreturn`, as for any signal handler. A lost instruction that
+//!   does not fault calls nothing else, where the kernel lets programs read the FS base (`AT_HWCAP2`)
+//!   and the thread's alternate signal stack is not a small one. What else the handler calls
+//!   (`arch_prctl`, `sigaltstack`, `rt_sigprocmask`, `rt_sigaction`, `rt_tgsigqueueinfo`, `getpid`,
+//!   `gettid`, `getrandom`) it does without if it is refused with an error or by SIGSYS; where that
+//!   costs something one line on standard error says so. A handler of SIGSYS must not execute lost
+//!   instructions when one of these brings it about.
 //! - `SA_RESTART` and a missing `SA_ONSTACK` have no effect on the three signals, and that they are
 //!   ignored is not inherited by other programs. Hundreds of different handlers or masks are
 //!   remembered, not more.
@@ -41,6 +50,7 @@
 use core::ffi::{CStr, c_char, c_int};
 use std::io;
 
+mod alternate;
 mod statistics;
 
 use crate::{fork, page, trap};
@@ -74,7 +84,16 @@ pub unsafe fn install(environment: *const *const c_char) -> io::Result<()> {
     }
     page::start();
     fork::follow()?;
-    trap::install_seatbelt()
+    trap::install_seatbelt()?;
+    alternate::init();
+    alternate::provide();
+    Ok(())
+}
+
+/// Gives the calling thread an alternate signal stack until it ends, unless it has one. To be called
+/// where a thread begins. Does nothing before [`install`].
+pub fn thread_begins() {
+    alternate::provide();
 }
 
 /// Writes the statistics if the environment asked for them. To be called when the program ends.

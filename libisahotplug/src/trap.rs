@@ -12,14 +12,17 @@ mod frame;
 pub(crate) mod handlers;
 mod pages;
 mod rseq;
+mod sandbox;
+mod segments;
 mod shadow;
 mod stack;
 mod sys;
 pub(crate) mod tally;
 mod thread;
+mod vdso;
 
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
@@ -30,6 +33,7 @@ use crate::junction::{self, Junction};
 use crate::page;
 use access::{OwnMemory, Reserved};
 use frame::Frame;
+use sandbox::Loss;
 use sys::KernelAction;
 use thread::Local;
 
@@ -179,16 +183,19 @@ impl Traps {
         }
         if grown {
             crate::view::void();
-            let now = sys::monotonic_ns();
-            let _ = self
-                .first_ns
-                .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+            let eventfd = self.eventfd.load(Ordering::Acquire);
+            // A sandbox may allow no call; without the runtime nobody asks for the time.
+            if eventfd >= 0 {
+                let now = sys::monotonic_ns();
+                let _ =
+                    self.first_ns
+                        .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+            }
             crate::slots::after_trap();
             // A callback of the program's needs thread-local storage as the C library knows it.
-            if Local::of_thread().is_some() {
-                crate::in_trap::call(features, address, now / 1000);
+            if eventfd >= 0 && Local::of_thread().is_some() {
+                crate::in_trap::call(features, address, self.first_ns() / 1000);
             }
-            let eventfd = self.eventfd.load(Ordering::Acquire);
             if eventfd >= 0 {
                 sys::signal_eventfd(eventfd);
             }
@@ -214,6 +221,11 @@ pub(crate) fn install() -> io::Result<Installed> {
 /// What the kernel would call for SIGILL.
 pub(crate) fn installed_handler() -> Option<usize> {
     sys::action(libc::SIGILL).map(|action| action.handler)
+}
+
+/// What the handler can need of an alternate stack, with a fault in the midst of its work, in bytes.
+pub(crate) fn stack_size() -> usize {
+    stack::size()
 }
 
 /// Installs the handlers, once, for a program whose calls of sigaction(2) are brought here.
@@ -244,8 +256,8 @@ fn install_once(prepare: impl FnOnce()) -> io::Result<Installed> {
     frame::init();
     stack::init();
     rseq::init();
-    sys::init();
-    SHADOW_STACK.store(sys::has_shadow_stack(), Ordering::Relaxed);
+    vdso::init();
+    segments::init();
     // The old actions must be known before the new ones can run.
     if !action::SIGNALS.into_iter().all(action::remember) {
         return Err(io::Error::last_os_error());
@@ -341,8 +353,9 @@ const fn bit(signal: i32) -> u64 {
 }
 
 /// What the handlers block: signals wait until the work is done. Only the handler's own accesses
-/// may fault, and its system calls be caught by a sandbox.
-const MASK: u64 = !(bit(libc::SIGSEGV) | bit(libc::SIGBUS) | bit(libc::SIGSYS));
+/// may fault, and its system calls be caught by a sandbox. (The kernel never shows SIGKILL and SIGSTOP
+/// blocked.)
+const MASK: u64 = !(FAULTS | bit(libc::SIGSYS) | bit(libc::SIGKILL) | bit(libc::SIGSTOP));
 
 /// The signals of the handler's own accesses.
 const FAULTS: u64 = bit(libc::SIGSEGV) | bit(libc::SIGBUS);
@@ -355,7 +368,19 @@ struct Trap<'a> {
     context: &'a mut libc::ucontext_t,
     /// Address of the instruction that trapped.
     address: u64,
-    handled: bool,
+    outcome: Outcome,
+    /// The thread's block and its thread pointer, if it is a thread of the C library's.
+    thread: Option<(&'static Local, u64)>,
+}
+
+/// What became of a trap.
+enum Outcome {
+    /// It is none of ours.
+    NotOurs,
+    /// The thread goes on.
+    Done,
+    /// The instruction raises another signal.
+    Raised(Raised),
 }
 
 /// SIGILL: emulates the instruction, or passes the signal on. A handler of the program's may leave by
@@ -388,7 +413,8 @@ pub(crate) extern "C-unwind" fn on_sigill(
     let mut trap = Trap {
         context: interrupted,
         address: address.expose_provenance() as u64,
-        handled: false,
+        outcome: Outcome::NotOurs,
+        thread: None,
     };
     let here = (&raw const trap).addr() as u64;
     let argument = (&raw mut trap).cast();
@@ -397,20 +423,32 @@ pub(crate) extern "C-unwind" fn on_sigill(
     } else {
         work(argument);
     }
-    let handled = trap.handled;
+    let (outcome, thread) = (trap.outcome, trap.thread);
     TRAPS.leave(phase);
-    if let Some((thread, _)) = Local::of_thread() {
-        // They come when this handler returns.
-        thread.release(|index, info| {
-            let signal = DEFERRED[index & 1];
-            sys::block(signal);
-            sys::queue_to_self(signal, info);
-        });
+    if let Some((thread, _)) = thread {
+        thread.release(|index, sent| come_back(DEFERRED[index & 1], sent, context));
     }
-    if !handled {
-        TRAPS.passed_on.fetch_add(1, Ordering::Relaxed);
-        tally::pass_on();
-        pass_on(signal, info, context);
+    match outcome {
+        Outcome::Done => {}
+        Outcome::Raised(raised) => raised.deliver(context),
+        Outcome::NotOurs => {
+            TRAPS.passed_on.fetch_add(1, Ordering::Relaxed);
+            tally::pass_on();
+            pass_on(signal, info, context);
+        }
+    }
+}
+
+/// Lets a signal come when this handler returns; at once, with what was interrupted, where a sandbox
+/// does not let it be queued.
+fn come_back(signal: i32, info: &libc::siginfo_t, context: *mut c_void) {
+    let queued = sys::block(signal) && sys::queue_to_self(signal, info);
+    if !queued {
+        // Back at the instruction the default action would be to come here once more.
+        if wanted(signal).handler == libc::SIG_DFL {
+            sandbox::die(Loss::Queue);
+        }
+        pass_on(signal, core::ptr::from_ref(info).cast_mut(), context);
     }
 }
 
@@ -427,7 +465,7 @@ extern "C-unwind" fn work(argument: *mut c_void) {
     // returned.
     unsafe {
         let trap = &mut *argument.cast::<Trap<'_>>();
-        trap.handled = finish(trap.context, trap.address);
+        trap.outcome = finish(trap);
     }
 }
 
@@ -471,25 +509,33 @@ impl Here {
 }
 
 /// Emulates the instruction at RIP, and those after it as far as they can be expected to trap as
-/// well. `false` if it is not ours.
+/// well.
 ///
 /// # Safety
-/// `context` must be the context of the running signal handler.
-unsafe fn finish(context: &mut libc::ucontext_t, trapped: u64) -> bool {
-    let (bottom, stack) = (&raw const *context, context.uc_stack);
+/// The context must be that of the running signal handler.
+unsafe fn finish(trap: &mut Trap<'_>) -> Outcome {
+    let trapped = trap.address;
+    let (bottom, stack) = (&raw const *trap.context, trap.context.uc_stack);
     // SAFETY: passed on from the caller.
-    let Some(mut frame) = (unsafe { Frame::new(context) }) else {
-        return false;
+    let Some(mut frame) = (unsafe { Frame::new(trap.context) }) else {
+        return Outcome::NotOurs;
     };
     frame.restore_pkru();
     frame::reset_mxcsr();
+    trap.thread = Local::of_thread();
+    if trap.thread.is_some_and(|(thread, _)| thread.begin()) {
+        sys::unblock(FAULTS);
+    }
     let here = Here::new(bottom.addr() as u64, &stack, frame.end());
     if frame.rip() != trapped {
         // The signal has aborted a restartable sequence; RIP is where that begins anew.
-        return OwnMemory::new(here.in_a_step()).is_ours(trapped);
+        return match OwnMemory::new(here.in_a_step()).is_ours(trapped) {
+            true => Outcome::Done,
+            false => Outcome::NotOurs,
+        };
     }
     pages::learn(trapped);
-    let (thread, pointer) = Local::of_thread().unzip();
+    let (thread, pointer) = trap.thread.unzip();
     let mut state = State::default();
     frame.load(&mut state, thread);
     let sequence = pointer.and_then(rseq::area);
@@ -508,7 +554,7 @@ unsafe fn finish(context: &mut libc::ucontext_t, trapped: u64) -> bool {
         work.go_on();
         work.count(trapped);
         frame.store(&state, thread);
-        return true;
+        return Outcome::Done;
     }
     let result = work.step(&frame);
     let said = work.memory.said();
@@ -521,9 +567,9 @@ unsafe fn finish(context: &mut libc::ucontext_t, trapped: u64) -> bool {
                 frame.store_x87(&state.x87);
             }
         }
-        Err(Fault::Unknown) => return false,
+        Err(Fault::Unknown) => return Outcome::NotOurs,
         // The handler itself lies where the instruction stores.
-        Err(Fault::Memory(fault)) if fault.kind == FaultKind::Reserved => return false,
+        Err(Fault::Memory(fault)) if fault.kind == FaultKind::Reserved => return Outcome::NotOurs,
         Err(Fault::Memory(fault)) => {
             // A gather keeps what it has completed.
             frame.store(&state, thread);
@@ -534,24 +580,27 @@ unsafe fn finish(context: &mut libc::ucontext_t, trapped: u64) -> bool {
                 (FaultKind::NonCanonical, _) | (_, None) => by_kernel(libc::SIGSEGV),
                 (_, Some(said)) => (said.signal, said.code, said.address, said.key),
             };
-            raise_with_key(context, signal, code, address, key);
+            return Outcome::Raised(Raised::new(signal, code, address, key));
         }
         Err(Fault::Alignment { .. } | Fault::Protection) => {
-            raise(context, libc::SIGSEGV, SI_KERNEL, 0);
+            return Outcome::Raised(Raised::new(libc::SIGSEGV, SI_KERNEL, 0, 0));
         }
-        Err(Fault::Divide) => raise(context, libc::SIGFPE, FPE_INTDIV, trapped),
+        Err(Fault::Divide) => {
+            return Outcome::Raised(Raised::new(libc::SIGFPE, FPE_INTDIV, trapped, 0));
+        }
         Err(Fault::Simd { .. }) => {
             frame.store_mxcsr(state.mxcsr);
             let flags = state.mxcsr & !(state.mxcsr >> 7);
-            raise(context, libc::SIGFPE, floating_point_code(flags), trapped);
+            let code = floating_point_code(flags);
+            return Outcome::Raised(Raised::new(libc::SIGFPE, code, trapped, 0));
         }
         Err(Fault::X87) => {
             let flags = state.x87.status & !state.x87.control;
             let code = floating_point_code(flags.into());
-            raise(context, libc::SIGFPE, code, trapped);
+            return Outcome::Raised(Raised::new(libc::SIGFPE, code, trapped, 0));
         }
     }
-    true
+    Outcome::Done
 }
 
 /// The instructions after a trap.
@@ -599,7 +648,7 @@ impl Work<'_> {
         // the CPU goes on.
         self.state.fs_base = self.pointer.unwrap_or(OwnMemory::NOWHERE);
         self.state.gs_base = OwnMemory::NOWHERE;
-        self.state.shadow_stack = SHADOW_STACK.load(Ordering::Relaxed);
+        self.state.shadow_stack = segments::has_shadow_stack();
         let done = emulator::burst(self.state, &mut self.memory, cache, self.absent, budget);
         if done.emulated > 0 {
             self.note(done.features, done.address, done.emulated);
@@ -616,7 +665,7 @@ impl Work<'_> {
         if !attribution.emulated || attribution.features.is_empty() {
             return Err(Fault::Unknown);
         }
-        (self.state.fs_base, self.state.gs_base) = segment_bases(code);
+        (self.state.fs_base, self.state.gs_base) = segment_bases(code).ok_or(Fault::Unknown)?;
         let mut result = emulator::step(self.state, &mut self.memory, emulator::EMULATED);
         if result == Err(Fault::Unknown) {
             self.state.x87 = frame.load_x87();
@@ -642,9 +691,6 @@ impl Work<'_> {
     }
 }
 
-/// Whether threads have shadow stacks (CET).
-static SHADOW_STACK: AtomicBool = AtomicBool::new(false);
-
 const SI_KERNEL: i32 = 0x80;
 const FPE_INTDIV: i32 = 1;
 
@@ -669,39 +715,45 @@ fn floating_point_code(unmasked: u32) -> i32 {
     .map_or(FPE_FLTINV, |(_, code)| code)
 }
 
-/// Queues a signal to this thread as the CPU's exception would have raised it.
-/// It comes when the handler returns, at the instruction. A thread that blocks or
-/// ignores the signal dies of it, as it would of the CPU's own exception
-/// (kernel/signal.c, `force_sig_info_to_task`).
-fn raise(context: &mut libc::ucontext_t, signal: i32, code: i32, address: u64) {
-    raise_with_key(context, signal, code, address, 0);
+/// A signal that the CPU's exception would have raised at an instruction.
+struct Raised {
+    signal: i32,
+    info: libc::siginfo_t,
 }
 
-/// As [`raise`], with `si_pkey`.
-fn raise_with_key(context: &mut libc::ucontext_t, signal: i32, code: i32, address: u64, key: u32) {
-    let mask = mask_of(&mut context.uc_sigmask);
-    let ignored = action::wanted(signal)
-        .or_else(|| sys::action(signal))
-        .is_some_and(|action| action.handler == libc::SIG_IGN);
-    if *mask & bit(signal) != 0 || ignored {
-        sys::set_default(signal);
-        *mask &= !bit(signal);
+impl Raised {
+    /// `key`: `si_pkey`.
+    fn new(signal: i32, code: i32, address: u64, key: u32) -> Self {
+        let mut info = [0u32; size_of::<libc::siginfo_t>() / 4];
+        // si_signo, si_errno, si_code, padding, si_addr, …, si_pkey
+        // (include/uapi/asm-generic/siginfo.h).
+        info[0] = signal.cast_unsigned();
+        info[2] = code.cast_unsigned();
+        info[4] = (address & 0xffff_ffff) as u32;
+        info[5] = (address >> 32) as u32;
+        info[8] = key;
+        // SAFETY: siginfo_t is plain data of this size; any bytes are one.
+        let info = unsafe {
+            core::mem::transmute::<[u32; size_of::<libc::siginfo_t>() / 4], libc::siginfo_t>(info)
+        };
+        Self { signal, info }
     }
-    let mut info = [0u32; size_of::<libc::siginfo_t>() / 4];
-    // si_signo, si_errno, si_code, padding, si_addr, …, si_pkey
-    // (include/uapi/asm-generic/siginfo.h).
-    info[0] = signal.cast_unsigned();
-    info[2] = code.cast_unsigned();
-    info[4] = (address & 0xffff_ffff) as u32;
-    info[5] = (address >> 32) as u32;
-    info[8] = key;
-    // SAFETY: siginfo_t is plain data of this size; any bytes are one.
-    let info = unsafe {
-        core::mem::transmute::<[u32; size_of::<libc::siginfo_t>() / 4], libc::siginfo_t>(info)
-    };
-    // Not here and now, inside this handler, but when it returns.
-    sys::block(signal);
-    sys::queue_to_self(signal, &info);
+
+    /// It comes when the handler returns, at the instruction, not here and now, inside the handler. A
+    /// thread that blocks or ignores the signal dies of it, as it would of the CPU's own exception
+    /// (kernel/signal.c, `force_sig_info_to_task`).
+    fn deliver(&self, context: *mut c_void) {
+        let signal = self.signal;
+        // SAFETY: the ucontext of the running handler.
+        let mask = mask_of(unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_sigmask });
+        if *mask & bit(signal) != 0 || wanted(signal).handler == libc::SIG_IGN {
+            if !sys::set_default(signal) {
+                sandbox::die(Loss::Action);
+            }
+            *mask &= !bit(signal);
+        }
+        come_back(signal, &self.info, context);
+    }
 }
 
 /// The first 64 signals of a mask, all there are: the kernel's own `sigset_t`.
@@ -710,15 +762,17 @@ fn mask_of(set: &mut libc::sigset_t) -> &mut u64 {
     unsafe { &mut *core::ptr::from_mut(set).cast::<u64>() }
 }
 
-/// FS and GS base, asked for only if the instruction has such a prefix.
-fn segment_bases(code: &[u8]) -> (u64, u64) {
+/// FS and GS base, asked for only if the instruction has such a prefix; `None` if the kernel does not
+/// tell.
+fn segment_bases(code: &[u8]) -> Option<(u64, u64)> {
     const FS: u8 = 0x64;
     const GS: u8 = 0x65;
     const OTHERS: [u8; 8] = [0x26, 0x2e, 0x36, 0x3e, 0x66, 0x67, 0xf2, 0xf3];
     let found = code.iter().find(|byte| !OTHERS.contains(byte));
     match found {
-        Some(&FS | &GS) => (sys::fs_base(), sys::gs_base()),
-        _ => (0, 0),
+        // It may have both, of which the last counts.
+        Some(&FS | &GS) => segments::fs_base().zip(segments::gs_base()),
+        _ => Some((0, 0)),
     }
 }
 
@@ -743,8 +797,15 @@ extern "C-unwind" fn on_memory_fault(
         let works = *mask_of(&mut interrupted.uc_sigmask) & MASK == MASK;
         // In the middle of the handler's work: later.
         if works && let Some((thread, _)) = Local::of_thread() {
-            let index = usize::from(signal != DEFERRED[0]);
-            return thread.defer(index, sent);
+            if !thread.hold_if_settled() {
+                let index = usize::from(signal != DEFERRED[0]);
+                return thread.defer(index, sent);
+            }
+            // The work is done, and the handler returns: right after that.
+            if sys::queue_to_self(signal, sent) {
+                *mask_of(&mut interrupted.uc_sigmask) |= bit(signal);
+                return;
+            }
         }
         return pass_on(signal, info, context);
     }
@@ -783,9 +844,16 @@ fn is_sent(signal: i32, code: i32) -> bool {
     code <= 0 || signal == libc::SIGBUS && code == BUS_MCEERR_AO
 }
 
+/// What the program wants done with `signal`, whether it is one of ours or not.
+fn wanted(signal: i32) -> KernelAction {
+    action::wanted(signal)
+        .or_else(|| sys::action(signal))
+        .unwrap_or(KernelAction::DEFAULT)
+}
+
 /// Does what would have happened without us.
 fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let wanted = action::wanted(signal).unwrap_or(KernelAction::DEFAULT);
+    let wanted = wanted(signal);
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (was_sent, interrupted) = unsafe {
         (
@@ -798,11 +866,13 @@ fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
         // kernel treats an ignored synchronous signal like the default, too.
         libc::SIG_IGN if was_sent => {}
         libc::SIG_DFL | libc::SIG_IGN => {
-            sys::set_default(signal);
+            if !sys::set_default(signal) {
+                sandbox::die(Loss::Action);
+            }
             // A signal that somebody sent does not come again by itself.
-            if was_sent {
-                // SAFETY: as above.
-                sys::queue_to_self(signal, unsafe { &*info });
+            // SAFETY: as above.
+            if was_sent && !sys::queue_to_self(signal, unsafe { &*info }) {
+                sandbox::die(Loss::Queue);
             }
         }
         handler => {

@@ -253,8 +253,9 @@ fn the_preload_object_exports_its_wrappers_and_nothing_else() {
     let mut names: Vec<&str> = text.lines().collect();
     names.sort_unstable();
     let wrappers = "__ppoll_chk __sigaction __sysv_signal bsd_signal epoll_pwait epoll_pwait2 ppoll \
-        pselect pthread_attr_setsigmask_np pthread_sigmask sigaction sigblock sighold sigignore \
-        siginterrupt signal sigprocmask sigset sigsetmask sigsuspend ssignal sysv_signal";
+        pselect pthread_attr_setsigmask_np pthread_create pthread_sigmask sigaction sigblock sighold sigignore \
+        siginterrupt signal sigprocmask sigset sigsetmask sigsuspend ssignal sysv_signal \
+        thrd_create";
     assert_eq!(names, wrappers.split_whitespace().collect::<Vec<_>>());
 }
 

@@ -236,6 +236,15 @@ fn find_missing_to_run(cache: &Path) -> Vec<Missing> {
         (is_program("objdump"), program("objdump and nm", "binutils")),
         (is_program("strip"), program("binutils (strip)", "binutils")),
         (
+            is_program("java") && is_program("javac"),
+            program("a JDK (java and javac)", "default-jdk-headless"),
+        ),
+        (is_program("go"), program("Go", "golang-go")),
+        (
+            Path::new("/usr/bin/python3").is_file(),
+            program("Debian's Python", "python3"),
+        ),
+        (
             Path::new("/usr/include/stdio.h").is_file(),
             program("the C library's headers", "libc6-dev"),
         ),

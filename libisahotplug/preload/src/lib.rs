@@ -6,9 +6,10 @@
 //! ```
 //!
 //! Without an agent, a thread, or any output that was not asked for. What it does and cannot do is said at
-//! [`isahotplug::seatbelt`]. It exports the libc functions that it wraps (`wrappers`) and nothing
+//! [`isahotplug::seatbelt`]. It exports the libc functions that it wraps (`wrappers`, `threads`) and nothing
 //! else.
 
+pub mod threads;
 pub mod wrappers;
 
 use std::ffi::{c_char, c_int};

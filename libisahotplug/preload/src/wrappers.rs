@@ -9,6 +9,8 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use isahotplug::seatbelt;
+
+use crate::threads::{CRoutine, Routine};
 use libc::{SIG_BLOCK, SIG_ERR, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, sighandler_t, sigset_t};
 
 /// A function of libc, looked up once.
@@ -45,7 +47,7 @@ macro_rules! real {
             static $place: Real = Real::new($name);
 
             /// Calls libc's function; ENOSYS if libc has none.
-            unsafe extern "C-unwind" fn $call($($argument: $type),*) -> c_int {
+            pub(crate) unsafe extern "C-unwind" fn $call($($argument: $type),*) -> c_int {
                 let function = $place.get();
                 if function.is_null() {
                     return fail(libc::ENOSYS);
@@ -76,6 +78,7 @@ type Action = *const libc::sigaction;
 type OldAction = *mut libc::sigaction;
 type Events = *mut libc::epoll_event;
 type Attributes = *mut libc::pthread_attr_t;
+type Thread = *mut libc::pthread_t;
 
 real! {
     SIGACTION, libc_sigaction = c"sigaction" (signal: c_int, new: Action, old: OldAction);
@@ -93,6 +96,11 @@ real! {
         (fd: c_int, events: Events, max: c_int, timeout: Time, mask: Set);
     ATTR_SETSIGMASK, libc_attr_setsigmask = c"pthread_attr_setsigmask_np"
         (attributes: Attributes, mask: Set);
+    PTHREAD_CREATE, libc_pthread_create = c"pthread_create"
+        (thread: Thread, attributes: *const libc::pthread_attr_t, routine: Routine,
+        argument: *mut c_void);
+    THRD_CREATE, libc_thrd_create = c"thrd_create"
+        (thread: Thread, routine: CRoutine, argument: *mut c_void);
 }
 
 /// Sets errno and returns −1.

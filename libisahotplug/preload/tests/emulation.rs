@@ -12,6 +12,32 @@ static AMD: LazyLock<Program> = LazyLock::new(|| Program::build("amd", &[]));
 static BELOW: LazyLock<Program> = LazyLock::new(|| Program::build("below", &[]));
 static CONCURRENT: LazyLock<Program> = LazyLock::new(|| Program::build("concurrent", &[]));
 
+/// With an area for restartable sequences that it registers itself, under tcmalloc's name for it.
+static OWN_AREA: LazyLock<Program> =
+    LazyLock::new(|| Program::build("concurrent", &["-DOWN_AREA", "-rdynamic"]));
+
+#[test]
+fn restartable_sequences_of_tcmalloc_are_left_to_the_cpu() {
+    let test = "restartable_sequences_of_tcmalloc_are_left_to_the_cpu";
+    for burst in ["4096", "0", "3"] {
+        let variables = [
+            ("ISAHOTPLUG_BURST", burst),
+            ("GLIBC_TUNABLES", "glibc.pthread.rseq=0"),
+        ];
+        let Some(output) = OWN_AREA.run(Cpu::Native, "sequences", &variables) else {
+            return;
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        if let Some(reason) = text.strip_prefix("skip: ") {
+            return run::skip(test, reason.trim());
+        }
+        assert!(
+            output.status.success() && text == "ok\n",
+            "{burst}: {output:?}"
+        );
+    }
+}
+
 macro_rules! cases {
     ($($test:ident: $program:ident, $cpu:expr, $case:literal;)+) => {
         $(#[test] fn $test() { $program.succeeds($cpu, $case, stringify!($test)); })+

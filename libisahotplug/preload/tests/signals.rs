@@ -30,6 +30,9 @@ macro_rules! cases {
 cases! {
     signals_that_are_sent_come_after_the_instruction: succeeds(&SENT, "returning");
     a_handler_may_leave_by_a_jump: succeeds(&SENT, "leaving");
+    signals_come_on_the_stack_that_the_thread_was_given: succeeds(&SENT, "returning-there");
+    a_handler_may_leave_the_stack_that_the_thread_was_given: succeeds(&SENT, "leaving-there");
+    a_signal_at_the_very_end_of_the_handler_is_not_lost: succeeds(&SENT, "at-the-end");
     a_small_alternate_stack_is_enough_for_handlers_that_return:
         succeeds(&SENT, "returning-small");
     a_small_alternate_stack_is_enough_for_a_handler_that_leaves: succeeds(&SENT, "leaving-small");

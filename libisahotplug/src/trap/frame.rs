@@ -351,3 +351,126 @@ fn quarter(vector: &Vector, quarter: usize) -> [u8; 16] {
         .copied()
         .unwrap_or([0; 16])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An image in standard format with nothing but `0xAA` in its registers, and a context around it.
+    struct Made {
+        context: libc::ucontext_t,
+        image: Box<Image>,
+    }
+
+    #[repr(C, align(64))]
+    struct Image([u8; 16384]);
+
+    const BYTE: u8 = 0xaa;
+
+    impl Made {
+        /// `None` on a CPU without YMM registers.
+        fn new(in_use: u64) -> Option<Self> {
+            if !has_ymm() {
+                return None;
+            }
+            init();
+            // SAFETY: plain data; all zero is a ucontext_t.
+            let context = unsafe { core::mem::zeroed::<libc::ucontext_t>() };
+            let mut image = Box::new(Image([BYTE; 16384]));
+            let size = isa::cpuid(0xd, 0)[1];
+            let mut put = |at: usize, bytes: &[u8]| {
+                image.0[at..at + bytes.len()].copy_from_slice(bytes);
+            };
+            put(FXSAVE_MXCSR, &State::INITIAL_MXCSR.to_le_bytes());
+            put(SOFTWARE, &MAGIC1.to_le_bytes());
+            put(SOFTWARE + 8, &(X87_BIT | SSE | YMM).to_le_bytes());
+            put(SOFTWARE + 16, &size.to_le_bytes());
+            put(XSTATE_BV, &in_use.to_le_bytes());
+            Some(Self { context, image })
+        }
+
+        fn frame(&mut self) -> Frame<'_> {
+            self.context.uc_mcontext.fpregs = (&raw mut *self.image).cast();
+            // SAFETY: what the kernel would have made, as far as it is looked at.
+            unsafe { Frame::new(&mut self.context) }.unwrap()
+        }
+
+        fn loaded(&mut self) -> State {
+            let mut state = State::default();
+            self.frame().load(&mut state, None);
+            state
+        }
+
+        fn in_use(&mut self) -> u64 {
+            self.frame().in_use()
+        }
+    }
+
+    #[test]
+    fn a_component_in_its_initial_state_is_zero_whatever_its_bytes_say() {
+        for (in_use, xmm, upper) in [
+            (0, 0, 0),
+            (SSE, BYTE, 0),
+            (YMM, 0, BYTE),
+            (SSE | YMM, BYTE, BYTE),
+        ] {
+            let Some(mut made) = Made::new(in_use) else {
+                return;
+            };
+            let state = made.loaded();
+            for vector in state.vector.iter().take(16) {
+                assert_eq!(quarter(vector, 0), [xmm; 16], "{in_use:#x}");
+                assert_eq!(quarter(vector, 1), [upper; 16], "{in_use:#x}");
+                assert_eq!(quarter(vector, 2), [0; 16]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_marked_as_being_in_use() {
+        let Some(mut made) = Made::new(0) else { return };
+        let mut state = made.loaded();
+        part(&mut state.vector[3], 0, [1; 16]);
+        made.frame().store(&state, None);
+        assert_eq!(
+            made.in_use(),
+            SSE,
+            "upper halves that are zero stay as they were"
+        );
+        part(&mut state.vector[3], 1, [2; 16]);
+        made.frame().store(&state, None);
+        assert_eq!(made.in_use(), SSE | YMM);
+        let again = made.loaded();
+        assert_eq!(quarter(&again.vector[3], 0), [1; 16]);
+        assert_eq!(quarter(&again.vector[3], 1), [2; 16]);
+        assert_eq!(quarter(&again.vector[4], 0), [0; 16]);
+        assert_eq!(quarter(&again.vector[4], 1), [0; 16]);
+    }
+
+    #[test]
+    fn upper_halves_that_become_zero_do_not_keep_their_bytes() {
+        let Some(mut made) = Made::new(SSE | YMM) else {
+            return;
+        };
+        let mut state = made.loaded();
+        for vector in state.vector.iter_mut().take(16) {
+            part(vector, 1, [0; 16]);
+        }
+        made.frame().store(&state, None);
+        let again = made.loaded();
+        assert!(
+            again
+                .vector
+                .iter()
+                .take(16)
+                .all(|it| quarter(it, 1) == [0; 16])
+        );
+        assert!(
+            again
+                .vector
+                .iter()
+                .take(16)
+                .all(|it| quarter(it, 0) == [BYTE; 16])
+        );
+    }
+}

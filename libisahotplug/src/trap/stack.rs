@@ -11,6 +11,7 @@ use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use super::sandbox::{self, Loss};
 use super::sys;
 
 /// What the emulator and all below it need (5.3 KiB, measured), with room to spare.
@@ -26,6 +27,11 @@ pub(super) fn init() {
     let frame = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) };
     let frame = usize::try_from(frame).unwrap_or(0).max(FRAME);
     ENOUGH.store(OWN + frame, Ordering::Relaxed);
+}
+
+/// What the handler needs with a fault in the midst of its work, and the frames of both.
+pub(super) fn size() -> usize {
+    2 * ENOUGH.load(Ordering::Relaxed)
 }
 
 const SIZE: usize = 32 * 1024;
@@ -111,13 +117,15 @@ struct Task {
 extern "C-unwind" fn on_pool(task: *mut c_void) {
     // SAFETY: `call` passes a Task, which is alive until this returns.
     let task = unsafe { &*task.cast::<Task>() };
-    let old = sys::disable_alternate_stack();
+    let Some(old) = sys::disable_alternate_stack() else {
+        // With the signals blocked a fault kills. That is better than a frame over ours.
+        sandbox::say(Loss::Stack);
+        return (task.work)(task.argument);
+    };
     sys::unblock(super::FAULTS);
     (task.work)(task.argument);
     sys::block_all_of(super::FAULTS);
-    if let Some(old) = old {
-        sys::restore_alternate_stack(&old);
-    }
+    sys::restore_alternate_stack(&old);
 }
 
 /// In the child of a fork no other thread has one.
@@ -138,5 +146,27 @@ fn claim() -> u32 {
             // Whoever has one gives it back after a burst.
             sys::yield_now();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_is_scarce_by_the_size_of_the_kernels_frames() {
+        init();
+        // SAFETY: getauxval(3) only reads the process's auxiliary vector.
+        let frame = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) };
+        let enough = OWN as u64 + frame.max(FRAME as u64);
+        assert_eq!(ENOUGH.load(Ordering::Relaxed) as u64, enough);
+        // SAFETY: plain data; all zero is one.
+        let mut context = unsafe { core::mem::zeroed::<libc::ucontext_t>() };
+        context.uc_stack.ss_sp = core::ptr::without_provenance_mut(0x10000);
+        context.uc_stack.ss_size = 0x20000;
+        assert!(is_scarce(&context, 0x10000 + enough - 1));
+        assert!(!is_scarce(&context, 0x10000 + enough));
+        assert!(!is_scarce(&context, 0xffff), "it is not on that stack");
+        assert!(!is_scarce(&context, 0x30000), "nor here");
     }
 }

@@ -2,8 +2,9 @@
 //! cancellation point, nothing that a program may have interposed.
 
 use core::arch::asm;
-use core::ffi::c_void;
-use core::sync::atomic::{AtomicPtr, Ordering};
+
+use super::sandbox::{self, Loss};
+use super::vdso;
 
 /// # Safety
 /// The system call `number` with these arguments must be sound.
@@ -92,50 +93,7 @@ pub(super) fn monotonic_ns() -> u64 {
     nanoseconds(&time)
 }
 
-/// `clock_gettime` of the vDSO; null if there is none.
-static VDSO_CLOCK: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
-
-/// Finds what the handler calls without the kernel. Not async-signal-safe.
-pub(super) fn init() {
-    // SAFETY: the names are C strings. The vDSO is there already and stays.
-    let clock = unsafe {
-        let flags = libc::RTLD_NOLOAD | libc::RTLD_LAZY | libc::RTLD_LOCAL;
-        let vdso = libc::dlopen(c"linux-vdso.so.1".as_ptr(), flags);
-        if vdso.is_null() {
-            return;
-        }
-        libc::dlsym(vdso, c"__vdso_clock_gettime".as_ptr())
-    };
-    VDSO_CLOCK.store(clock, Ordering::Relaxed);
-}
-
-/// `CLOCK_MONOTONIC_COARSE` in nanoseconds: the clock at the latest tick, 1 to 10 ms ago. 0 where the
-/// kernel has no vDSO.
-///
-/// No system call, which a sandbox could forbid; and of the clocks in the vDSO the coarse ones alone
-/// do not read the time-stamp counter, which can be forbidden as well (prctl(2), PR_SET_TSC).
-pub(super) fn coarse_monotonic_ns() -> u64 {
-    let clock = VDSO_CLOCK.load(Ordering::Relaxed);
-    if clock.is_null() {
-        return 0;
-    }
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the vDSO's function has the signature of clock_gettime(2) and writes one timespec to a
-    // local. It has no state of its own and may be called from anywhere (vdso(7)).
-    unsafe {
-        let clock = core::mem::transmute::<
-            *mut c_void,
-            unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> i32,
-        >(clock);
-        clock(libc::CLOCK_MONOTONIC_COARSE, &raw mut time);
-    }
-    nanoseconds(&time)
-}
-
-fn nanoseconds(time: &libc::timespec) -> u64 {
+pub(super) fn nanoseconds(time: &libc::timespec) -> u64 {
     time.tv_sec
         .cast_unsigned()
         .wrapping_mul(1_000_000_000)
@@ -143,76 +101,65 @@ fn nanoseconds(time: &libc::timespec) -> u64 {
 }
 
 /// Blocks `signal` until the running handler returns, whose frame holds the
-/// mask of before.
-pub(super) fn block(signal: i32) {
-    block_all_of(super::bit(signal));
+/// mask of before. `false` if the kernel refuses.
+pub(super) fn block(signal: i32) -> bool {
+    block_all_of(super::bit(signal))
 }
 
 /// As [`block`], signals of the kernel's `sigset_t`.
-pub(super) fn block_all_of(signals: u64) {
-    change_mask(libc::SIG_BLOCK, signals);
+pub(super) fn block_all_of(signals: u64) -> bool {
+    change_mask(libc::SIG_BLOCK, signals)
 }
 
-/// Unblocks signals of the kernel's `sigset_t`.
-pub(super) fn unblock(signals: u64) {
-    change_mask(libc::SIG_UNBLOCK, signals);
+/// Unblocks signals of the kernel's `sigset_t`. `false` if the kernel refuses.
+pub(super) fn unblock(signals: u64) -> bool {
+    change_mask(libc::SIG_UNBLOCK, signals)
 }
 
-/// Sets the thread's mask.
-pub(super) fn set_mask(mask: u64) {
-    change_mask(libc::SIG_SETMASK, mask);
+/// Sets the thread's mask. `false` if the kernel refuses.
+pub(super) fn set_mask(mask: u64) -> bool {
+    change_mask(libc::SIG_SETMASK, mask)
 }
 
 /// Changes the thread's mask (rt_sigprocmask(2)).
-fn change_mask(how: i32, signals: u64) {
+fn change_mask(how: i32, signals: u64) -> bool {
     // SAFETY: rt_sigprocmask(2) reads 8 bytes from a local.
-    unsafe {
+    let result = unsafe {
         let set = (&raw const signals).expose_provenance() as u64;
         let how = how.unsigned_abs().into();
-        syscall(libc::SYS_rt_sigprocmask, how, set, 0, 8);
+        syscall(libc::SYS_rt_sigprocmask, how, set, 0, 8)
+    };
+    if result != 0 {
+        sandbox::say(Loss::Mask);
+    }
+    result == 0
+}
+
+/// Writes `text` to standard error.
+pub(super) fn write_to_stderr(text: &[u8]) {
+    // SAFETY: write(2) reads what the reference keeps alive.
+    unsafe {
+        let at = text.as_ptr().expose_provenance() as u64;
+        syscall(libc::SYS_write, 2, at, text.len() as u64, 0);
     }
 }
 
 /// Queues `signal` with `info` to the calling thread (rt_tgsigqueueinfo(2));
-/// it is delivered as soon as it is not blocked.
-pub(super) fn queue_to_self(signal: i32, info: &libc::siginfo_t) {
+/// it is delivered as soon as it is not blocked. `false` if the kernel refuses.
+pub(super) fn queue_to_self(signal: i32, info: &libc::siginfo_t) -> bool {
     // SAFETY: getpid and gettid take nothing; rt_tgsigqueueinfo reads one
     // siginfo_t, which the reference keeps alive.
     unsafe {
         let pid = syscall(libc::SYS_getpid, 0, 0, 0, 0).cast_unsigned();
         let tid = syscall(libc::SYS_gettid, 0, 0, 0, 0).cast_unsigned();
         let info = core::ptr::from_ref(info).expose_provenance() as u64;
-        syscall(
-            libc::SYS_rt_tgsigqueueinfo,
-            pid,
-            tid,
-            signal.unsigned_abs().into(),
-            info,
-        );
+        let number = libc::SYS_rt_tgsigqueueinfo;
+        syscall(number, pid, tid, signal.unsigned_abs().into(), info) == 0
     }
 }
 
-/// The FS base of this thread (arch_prctl(2)).
-pub(super) fn fs_base() -> u64 {
-    const ARCH_GET_FS: u64 = 0x1003;
-    arch(ARCH_GET_FS).unwrap_or(0)
-}
-
-/// The GS base of this thread (arch_prctl(2)).
-pub(super) fn gs_base() -> u64 {
-    const ARCH_GET_GS: u64 = 0x1004;
-    arch(ARCH_GET_GS).unwrap_or(0)
-}
-
-/// Whether this thread has a shadow stack (arch_prctl(2)); those that it makes have one too.
-pub(super) fn has_shadow_stack() -> bool {
-    const ARCH_SHSTK_STATUS: u64 = 0x5005;
-    const ARCH_SHSTK_SHSTK: u64 = 1;
-    arch(ARCH_SHSTK_STATUS).is_some_and(|status| status & ARCH_SHSTK_SHSTK != 0)
-}
-
-/// What arch_prctl(2) writes for `question`.
-fn arch(question: u64) -> Option<u64> {
+/// What arch_prctl(2) writes for `question`; `None` if the kernel refuses.
+pub(super) fn arch(question: u64) -> Option<u64> {
     let mut answer = 0u64;
     // SAFETY: arch_prctl(2) writes 8 bytes to a local.
     let result = unsafe {
@@ -320,9 +267,9 @@ pub(super) fn exchange_action(signal: i32, action: &KernelAction) -> Option<Kern
     (result == 0).then(|| KernelAction::new(old.handler, old.flags, old.mask))
 }
 
-/// Sets `signal` back to its default action.
-pub(super) fn set_default(signal: i32) {
-    set_action(signal, &KernelAction::DEFAULT);
+/// Sets `signal` back to its default action. `false` if the kernel refuses.
+pub(super) fn set_default(signal: i32) -> bool {
+    set_action(signal, &KernelAction::DEFAULT)
 }
 
 /// The process, as the kernel sees it: a child of vfork(2) is another.
@@ -334,6 +281,9 @@ pub(super) fn process() -> u32 {
 
 /// The CPU that runs this thread, and its node (getcpu(2)).
 pub(super) fn cpu_and_node() -> Option<(u32, u32)> {
+    if let Some(known) = vdso::cpu_and_node() {
+        return Some(known);
+    }
     let (mut cpu, mut node) = (0u32, 0u32);
     // SAFETY: getcpu(2) writes two numbers to locals.
     let result = unsafe {
@@ -341,6 +291,9 @@ pub(super) fn cpu_and_node() -> Option<(u32, u32)> {
         let (cpu, node) = (cpu.expose_provenance(), node.expose_provenance());
         syscall(libc::SYS_getcpu, cpu as u64, node as u64, 0, 0)
     };
+    if result != 0 {
+        sandbox::say(Loss::Cpu);
+    }
     (result == 0).then_some((cpu, node))
 }
 
@@ -356,7 +309,10 @@ pub(super) fn random() -> Option<Option<u64>> {
     match result {
         8 => Some(Some(number)),
         _ if result == -i64::from(libc::EAGAIN) => Some(None),
-        _ => None,
+        _ => {
+            sandbox::say(Loss::Random);
+            None
+        }
     }
 }
 

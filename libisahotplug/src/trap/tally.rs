@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::c::isahp_address_count as AddressCount;
 use isa::{Feature, FeatureSet, WORDS};
 
-use super::sys;
+use super::vdso;
 
 /// Bits of a [`FeatureSet`].
 const FEATURES: usize = WORDS * 64;
@@ -123,7 +123,7 @@ pub(super) fn count(features: FeatureSet, address: u64, instructions: u32) {
         latest.address.store(address, Ordering::Relaxed);
         latest
             .at
-            .store(sys::coarse_monotonic_ns(), Ordering::Relaxed);
+            .store(vdso::coarse_monotonic_ns(), Ordering::Relaxed);
     }
 }
 
@@ -247,6 +247,7 @@ mod tests {
     use isa::features;
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
+    use super::super::sys;
     use super::*;
 
     /// The counters are the process's: one test at a time, from the beginning.
@@ -335,7 +336,7 @@ mod tests {
     #[test]
     fn a_trap_has_the_time_of_the_clock() {
         let _one = anew();
-        sys::init();
+        vdso::init();
         // The coarse clock is behind the fine one by a tick, 10 ms at most.
         let before = sys::monotonic_ns() - 20_000_000;
         count(FeatureSet::EMPTY, 1, 1);

@@ -10,9 +10,9 @@
 //! if the kernel says the same; that it has said so is noted in the block.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
-use super::{access, sys};
+use super::{access, segments};
 
 core::arch::global_asm!(
     ".pushsection .tbss.isahp_thread,\"awT\",@nobits",
@@ -55,7 +55,22 @@ pub(super) struct Local {
     /// Signals that somebody sent while the handler worked, as bits, and what was said with them:
     /// SIGSEGV and SIGBUS.
     deferred: AtomicU64,
+    /// The handler has given back what was kept, and returns: what comes now it cannot give back any
+    /// more. From one trap to the beginning of the next one's work.
+    settled: AtomicU64,
+    /// A signal was blocked in the meantime; where, is not known.
+    held: AtomicU64,
     said: UnsafeCell<[Said; 2]>,
+}
+
+/// Whether FS points to `pointer`, by the word of the kernel. Where a sandbox refuses to ask it, by
+/// what is there: the word that FS points to is this address, and so is the word at this address, as
+/// in the block that the C library makes for a thread and hardly anywhere else.
+fn is_confirmed(pointer: u64) -> bool {
+    segments::fs_base().map_or_else(
+        || access::load(pointer) == Some(pointer),
+        |base| base == pointer,
+    )
 }
 
 /// A `siginfo_t`.
@@ -66,7 +81,7 @@ impl Local {
     /// library's.
     pub(super) fn of_thread() -> Option<(&'static Self, u64)> {
         let (address, pointer, known) = Self::find()?;
-        if !known && sys::fs_base() != pointer {
+        if !known && !is_confirmed(pointer) {
             return None;
         }
         // SAFETY: the C library has laid this block below the thread pointer.
@@ -125,8 +140,29 @@ impl Local {
         }
     }
 
-    /// Gives back the signals that are kept, each to `deliver` with what was said.
+    /// The handler begins its work: signals can be kept. `true` if one was blocked where that may have
+    /// been in this very handler, before its work, and not in the one before, after it: then the faults
+    /// of the work may be blocked.
+    pub(super) fn begin(&self) -> bool {
+        self.settled.store(0, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        self.held.swap(0, Ordering::Relaxed) != 0
+    }
+
+    /// Whether signals cannot be kept, and that one is blocked instead if so.
+    pub(super) fn hold_if_settled(&self) -> bool {
+        let settled = self.settled.load(Ordering::Relaxed) != 0;
+        if settled {
+            self.held.store(1, Ordering::Relaxed);
+        }
+        settled
+    }
+
+    /// Gives back the signals that are kept, each to `deliver` with what was said. From now on none
+    /// can be kept.
     pub(super) fn release(&self, mut deliver: impl FnMut(usize, &libc::siginfo_t)) {
+        self.settled.store(1, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
         let signals = self.deferred.swap(0, Ordering::Relaxed);
         for index in 0..2 {
             // SAFETY: written by `defer`; see there.

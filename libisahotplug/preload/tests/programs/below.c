@@ -44,6 +44,7 @@ __attribute__((noinline, noclone)) static uint64_t store_below(uint64_t distance
 static void stores(void)
 {
     int right = 0;
+    give_up_alternate_stack();
     for (uint64_t distance = 64; distance < 14000; distance += 104) {
         pid_t child = fork();
         if (child == 0) {

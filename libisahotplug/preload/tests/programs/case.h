@@ -21,6 +21,12 @@
         } \
     } while (0)
 
+/* Without the alternate signal stack that the object gives the thread, frames lie on its own. */
+static inline void give_up_alternate_stack(void)
+{
+    CHECK(sigaltstack(&(stack_t){ .ss_flags = SS_DISABLE }, NULL) == 0);
+}
+
 struct test_case {
     const char *name;
     void (*run)(void);

@@ -204,7 +204,26 @@ struct area {
     uint32_t cpu_id_start, cpu_id;
     uint64_t rseq_cs;
     uint32_t flags;
+    uint64_t others;
 };
+
+#ifdef OWN_AREA
+/* As tcmalloc has it where glibc registers none (GLIBC_TUNABLES=glibc.pthread.rseq=0). */
+__thread struct area __rseq_abi __attribute__((aligned(32)));
+
+static struct area *area_of_thread(void)
+{
+    CHECK(syscall(SYS_rseq, &__rseq_abi, 32, 0, 0x53053053) == 0);
+    return &__rseq_abi;
+}
+#else
+static struct area *area_of_thread(void)
+{
+    char *self;
+    __asm__("movq %%fs:0, %0" : "=r"(self));
+    return (struct area *)(self + __rseq_offset);
+}
+#endif
 
 static volatile uint64_t counter;
 enum { ADDITIONS = 30000 };
@@ -212,9 +231,7 @@ enum { ADDITIONS = 30000 };
 static void *count(void *unused)
 {
     (void)unused;
-    char *self;
-    __asm__("movq %%fs:0, %0" : "=r"(self));
-    struct area *area = (struct area *)(self + __rseq_offset);
+    struct area *area = area_of_thread();
     for (int i = 0; i < ADDITIONS; i++) {
         __asm__ volatile(
             ".pushsection __rseq_cs, \"aw\"\n\t.balign 32\n\t"
@@ -239,7 +256,12 @@ static void *count(void *unused)
 
 static void sequences(void)
 {
+#ifdef OWN_AREA
+    CHECK(&__rseq_size == NULL || __rseq_size == 0);
+    if (syscall(SYS_rseq, NULL, 0, 0, 0) == -1 && errno == ENOSYS) {
+#else
     if (&__rseq_size == NULL || __rseq_size == 0) {
+#endif
         puts("skip: no restartable sequences here");
         exit(0);
     }
@@ -291,6 +313,7 @@ __attribute__((noinline, noclone)) static uint64_t deep(uint64_t n)
 
 static void calls(void)
 {
+    give_up_alternate_stack();
     uint64_t expected = 0;
     for (uint64_t n = 0; n <= 20; n++)
         expected += 64 * n + 64 * 63 / 2;

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 enum { KINDS = 4, VALUES = 8, REPEATS = 50 };
@@ -105,13 +106,18 @@ static sigjmp_buf back;
 static bool leaves, one_by_one;
 static pid_t self;
 
+static void fail(const char *what)
+{
+    _exit(write(STDOUT_FILENO, what, strlen(what)) < 0 ? 2 : 1);
+}
+
 static void on_signal(int signal, siginfo_t *info, void *context)
 {
-    (void)context;
-    if (info->si_code != SI_TKILL || info->si_pid != self) {
-        static const char what[] = "a fault\n";
-        _exit(write(STDOUT_FILENO, what, sizeof what - 1) < 0 ? 2 : 1);
-    }
+    if (info->si_code != SI_TKILL || info->si_pid != self)
+        fail("a fault\n");
+    /* The library's handler blocks all but a few signals while it works; this program does not. */
+    if (sigismember(&((ucontext_t *)context)->uc_sigmask, SIGUSR1) == 1)
+        fail("in the midst of the handler\n");
     for (int i = 0; i < KINDS; i++)
         if (kinds[i] == signal)
             handled[i]++;
@@ -145,7 +151,7 @@ static void *send_all(void *unused)
     return NULL;
 }
 
-static void receive(int flags)
+static void install(int flags)
 {
     struct sigaction action;
     memset(&action, 0, sizeof action);
@@ -155,10 +161,15 @@ static void receive(int flags)
         sigaddset(&action.sa_mask, kinds[i]);
     for (int i = 0; i < KINDS; i++)
         CHECK(sigaction(kinds[i], &action, NULL) == 0);
-    fresh = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    CHECK(fresh != MAP_FAILED && madvise(fresh, PAGES * PAGE, MADV_NOHUGEPAGE) == 0);
     receiver = pthread_self();
     self = getpid();
+}
+
+static void receive(int flags)
+{
+    install(flags);
+    fresh = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(fresh != MAP_FAILED && madvise(fresh, PAGES * PAGE, MADV_NOHUGEPAGE) == 0);
     static pthread_t sender;
     static int64_t before;
     before = cost();
@@ -181,13 +192,29 @@ static void receive(int flags)
 
 static void returning(void)
 {
+    give_up_alternate_stack();
     receive(0);
 }
 
 static void leaving(void)
 {
+    give_up_alternate_stack();
     leaves = true;
     receive(0);
+}
+
+/* On the alternate stack that the object has given the thread. */
+static void returning_there(void)
+{
+    batches = 200;
+    receive(SA_ONSTACK);
+}
+
+static void leaving_there(void)
+{
+    batches = 200;
+    leaves = true;
+    receive(SA_ONSTACK);
 }
 
 /* As small as Rust's threads have, with a guard below: room for two signal frames. */
@@ -214,9 +241,57 @@ static void leaving_small(void)
     receive(SA_ONSTACK);
 }
 
+/*
+ * One instruction traps, and one signal is sent at about that time: it comes, though nothing traps any
+ * more that would give it back.
+ */
+enum { ROUNDS = 20000 };
+static atomic_int round_now;
+
+static void *send_one_each(void *unused)
+{
+    (void)unused;
+    for (int round = 1; round <= ROUNDS; round++) {
+        while (atomic_load(&round_now) != round)
+            sched_yield();
+        for (volatile uint32_t rest = next() % 2000; rest > 0;)
+            rest--;
+        CHECK(pthread_kill(receiver, round % 2 ? SIGSEGV : SIGBUS) == 0);
+    }
+    return NULL;
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
+
+static void at_the_end(void)
+{
+    install(0);
+    pthread_t sender;
+    CHECK(pthread_create(&sender, NULL, send_one_each, NULL) == 0);
+    for (int round = 1; round <= ROUNDS; round++) {
+        atomic_store(&round_now, round);
+        /* No burst goes on from there. */
+        __asm__ volatile("vprotd $1, %%xmm0, %%xmm0\n\tpause" : : : "xmm0");
+        int64_t deadline = now_ns() + 5000000000ll;
+        while (handled[0] + handled[1] != round) {
+            CHECK(now_ns() < deadline);
+            sched_yield();
+        }
+    }
+    CHECK(pthread_join(sender, NULL) == 0);
+}
+
 const struct test_case cases[] = {
+    { "at-the-end", at_the_end },
     { "returning", returning },
     { "leaving", leaving },
+    { "returning-there", returning_there },
+    { "leaving-there", leaving_there },
     { "returning-small", returning_small },
     { "leaving-small", leaving_small },
     { NULL, NULL },
