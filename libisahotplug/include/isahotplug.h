@@ -21,7 +21,7 @@
 // All went well.
 #define ISAHP_OK 0
 
-// An argument is NULL or makes no sense; isahp_error_message() says which.
+// An argument is NULL, not aligned, or makes no sense; isahp_error_message() says which.
 #define ISAHP_ERROR_INVALID -1
 
 // isahp_init() has not been called.
@@ -227,8 +227,9 @@ typedef struct isahp_registration {
 // Any function; cast it to its type before the call.
 typedef void (*isahp_function)(void);
 
-// A slot: holds the best variant. Zero before isahp_slot_init(). Must not move
-// or go away before isahp_slot_release().
+// A slot: holds the best variant. Before isahp_slot_init() or isahp_slot_declare() whatever it was
+// given, NULL or a function that needs nothing. Must not move or go away before
+// isahp_slot_release().
 typedef struct isahp_slot {
   // The variant in force; read it with ISAHP_SLOT_CALL.
   isahp_function function;
@@ -323,8 +324,8 @@ extern "C" {
 int32_t isahp_init(const struct isahp_options *options);
 
 // Takes one isahp_init() back. The last one of this copy of the library ends its registrations,
-// releases its slots (each keeps its last variant) and waits for their callbacks; the last one of
-// the process also stops the thread, leaves the agent and takes the #UD handler away: what is lost
+// releases its slots (each keeps its last variant, those that were declared the one that needs
+// nothing) and waits for their callbacks; the last one of the process also stops the thread, leaves the agent and takes the #UD handler away: what is lost
 // later kills. ISAHP_ERROR_BUSY inside a callback.
 int32_t isahp_unload(void);
 
@@ -490,11 +491,29 @@ int32_t isahp_slot_init(struct isahp_slot *slot,
                         const struct isahp_variant *variants,
                         size_t count);
 
-// Gives a slot back; it keeps its last variant. Returns when its observer is not running any
-// more, as isahp_unregister() does.
+// Declares a slot before the library is initialised, from a constructor for instance: the slot
+// holds the last variant, which must need nothing, until isahp_init() has been called, and is kept
+// right as by isahp_slot_init() from then on. After the last isahp_unload() it holds the last
+// variant again. If the library is initialised already it is isahp_slot_init().
+//
+// ISAHP_SLOT does this at file scope. Again does nothing.
 //
 // # Safety
-// `slot` must be one that isahp_slot_init() took, or NULL.
+// As for isahp_slot_init(), and all that is passed must stay until isahp_slot_release() has
+// returned. `options` must have no release.
+int32_t isahp_slot_declare(struct isahp_slot *slot,
+                           const struct isahp_slot_options *options,
+                           const struct isahp_variant *variants,
+                           size_t count);
+
+// Gives a slot back; it keeps its last variant, one that was declared the one that needs nothing.
+// Returns when its observer is not running any more, as isahp_unregister() does.
+//
+// An object that is unloaded (dlclose) must have released its slots; those of ISAHP_SLOT are
+// released by a destructor.
+//
+// # Safety
+// `slot` must be one that isahp_slot_init() or isahp_slot_declare() took, or NULL.
 int32_t isahp_slot_release(struct isahp_slot *slot);
 
 // Forces the variant of this name as long as its features are available; NULL for the best one
@@ -680,3 +699,80 @@ static inline uint64_t isahp_generation_inline(void)
 
 /* A slot before isahp_slot_init(). */
 #define ISAHP_SLOT_INITIALIZER { NULL, { 0, 0, 0 } }
+
+/*
+ * Defines a slot with its variants, at file scope:
+ *
+ *     static ISAHP_SLOT(sum, sum_plain,
+ *         (sum_avx512, "avx512f"),
+ *         (sum_avx2, "avx2 fma"));
+ *
+ *     int result = ISAHP_CALL(sum)(v, n);
+ *
+ * `plain` needs nothing that an x86-64 may lack; then come one to eight others,
+ * best first, each with the Linux names of what it needs. All are functions of
+ * the same type, which the compiler checks. `sum` is an isahp_slot, without
+ * `static` one with external linkage; its name for isahp_slot_force() and
+ * $ISAHOTPLUG_FORCE is "sum", those of the variants are their functions' names.
+ *
+ * A constructor declares the slot (isahp_slot_declare()) and a destructor
+ * releases it, when the program ends or the object is unloaded. Before the
+ * first isahp_init(), in other constructors for instance, after the last
+ * isahp_unload(), and after the destructor, it holds `plain`. Nobody else is to
+ * initialise or release it.
+ */
+#define ISAHP_SLOT(slot, plain, ...) \
+    ISAHP_SLOT_WITH(slot, 0, NULL, NULL, plain, __VA_ARGS__)
+
+/*
+ * ISAHP_SLOT with flags (ISAHP_SLOT_SECTIONED) and an observer with its
+ * userdata, or NULL and NULL.
+ */
+#define ISAHP_SLOT_WITH(slot, flags, observer, userdata, plain, ...) \
+    isahp_slot slot = { (isahp_function)(plain), { 0, 0, 0 } }; \
+    typedef __typeof__(&(plain)) isahp_type_of_##slot; \
+    static const isahp_slot_options isahp_options_of_##slot = { \
+        sizeof(isahp_slot_options), (flags), 0, #slot, (observer), (userdata), NULL \
+    }; \
+    /* isahp_variant, but with the functions' type. */ \
+    static const struct { \
+        isahp_type_of_##slot function; \
+        const char *features; \
+        const char *name; \
+    } isahp_variants_of_##slot[] = { \
+        ISAHP_ROWS_(__VA_ARGS__) \
+        { (plain), NULL, #plain } \
+    }; \
+    __attribute__((constructor)) static void isahp_declare_##slot(void) \
+    { \
+        isahp_slot_declare(&slot, &isahp_options_of_##slot, \
+                           (const isahp_variant *)(const void *)isahp_variants_of_##slot, \
+                           sizeof isahp_variants_of_##slot / sizeof isahp_variants_of_##slot[0]); \
+    } \
+    __attribute__((destructor)) static void isahp_release_##slot(void) \
+    { \
+        isahp_slot_release(&slot); \
+    } \
+    struct isahp_end_of_##slot
+
+/*
+ * Calls the variant in force of a slot that ISAHP_SLOT has defined in the same
+ * file; elsewhere ISAHP_SLOT_CALL does it. Read it for each call, and keep no
+ * copy: the next call may have to go elsewhere. Async-signal-safe.
+ */
+#define ISAHP_CALL(slot) ISAHP_SLOT_CALL(&(slot), isahp_type_of_##slot)
+
+/* What ISAHP_SLOT is made of. */
+#define ISAHP_ROW_(function, features) { (function), (features), #function },
+#define ISAHP_ROWS_(...) \
+    ISAHP_NINTH_(__VA_ARGS__, ISAHP_ROWS_8_, ISAHP_ROWS_7_, ISAHP_ROWS_6_, ISAHP_ROWS_5_, \
+                 ISAHP_ROWS_4_, ISAHP_ROWS_3_, ISAHP_ROWS_2_, ISAHP_ROWS_1_, )(__VA_ARGS__)
+#define ISAHP_NINTH_(a, b, c, d, e, f, g, h, ninth, ...) ninth
+#define ISAHP_ROWS_1_(row) ISAHP_ROW_ row
+#define ISAHP_ROWS_2_(row, ...) ISAHP_ROW_ row ISAHP_ROWS_1_(__VA_ARGS__)
+#define ISAHP_ROWS_3_(row, ...) ISAHP_ROW_ row ISAHP_ROWS_2_(__VA_ARGS__)
+#define ISAHP_ROWS_4_(row, ...) ISAHP_ROW_ row ISAHP_ROWS_3_(__VA_ARGS__)
+#define ISAHP_ROWS_5_(row, ...) ISAHP_ROW_ row ISAHP_ROWS_4_(__VA_ARGS__)
+#define ISAHP_ROWS_6_(row, ...) ISAHP_ROW_ row ISAHP_ROWS_5_(__VA_ARGS__)
+#define ISAHP_ROWS_7_(row, ...) ISAHP_ROW_ row ISAHP_ROWS_6_(__VA_ARGS__)
+#define ISAHP_ROWS_8_(row, ...) ISAHP_ROW_ row ISAHP_ROWS_7_(__VA_ARGS__)

@@ -14,12 +14,13 @@ use std::ffi::{CStr, c_char, c_void};
 
 use isa::{Feature, FeatureSet, RemovalClass, WORDS};
 
+use crate::declared;
 use crate::entry;
 use crate::junction::{joined, owner, table};
 
 /// All went well.
 pub const ISAHP_OK: i32 = 0;
-/// An argument is NULL or makes no sense; isahp_error_message() says which.
+/// An argument is NULL, not aligned, or makes no sense; isahp_error_message() says which.
 pub const ISAHP_ERROR_INVALID: i32 = -1;
 /// isahp_init() has not been called.
 pub const ISAHP_ERROR_NOT_INITIALISED: i32 = -2;
@@ -220,8 +221,9 @@ pub struct isahp_variant {
     pub name: *const c_char,
 }
 
-/// A slot: holds the best variant. Zero before isahp_slot_init(). Must not move
-/// or go away before isahp_slot_release().
+/// A slot: holds the best variant. Before isahp_slot_init() or isahp_slot_declare() whatever it was
+/// given, NULL or a function that needs nothing. Must not move or go away before
+/// isahp_slot_release().
 #[repr(C)]
 #[derive(Debug)]
 pub struct isahp_slot {
@@ -317,16 +319,24 @@ pub(crate) fn c_set(set: FeatureSet) -> isahp_set {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_init(options: *const isahp_options) -> i32 {
     // SAFETY: passed on from the caller.
-    unsafe { crate::junction::init(options) }
+    let result = unsafe { crate::junction::init(options) };
+    if result == ISAHP_OK {
+        declared::begin();
+    }
+    result
 }
 
 /// Takes one isahp_init() back. The last one of this copy of the library ends its registrations,
-/// releases its slots (each keeps its last variant) and waits for their callbacks; the last one of
-/// the process also stops the thread, leaves the agent and takes the #UD handler away: what is lost
+/// releases its slots (each keeps its last variant, those that were declared the one that needs
+/// nothing) and waits for their callbacks; the last one of the process also stops the thread, leaves the agent and takes the #UD handler away: what is lost
 /// later kills. ISAHP_ERROR_BUSY inside a callback.
 #[unsafe(no_mangle)]
 pub extern "C" fn isahp_unload() -> i32 {
-    crate::junction::unload()
+    let result = crate::junction::unload();
+    if result == ISAHP_OK {
+        declared::end();
+    }
+    result
 }
 
 /// The version of the library: 0x00MMmmpp.
@@ -399,7 +409,7 @@ pub extern "C" fn isahp_generation() -> u64 {
 /// `name` must be a C string and `id` writable, or either NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_feature(name: *const c_char, id: *mut u32) -> i32 {
-    if name.is_null() || id.is_null() {
+    if name.is_null() || !entry::is_writable(id) {
         return ISAHP_ERROR_INVALID;
     }
     // SAFETY: a C string, says the caller.
@@ -437,7 +447,7 @@ pub extern "C" fn isahp_feature_is_silent(id: u32) -> i32 {
 /// `names` must be a C string and `set` writable, or either NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_set_parse(names: *const c_char, set: *mut isahp_set) -> i32 {
-    if names.is_null() || set.is_null() {
+    if names.is_null() || !entry::is_writable(set) {
         return ISAHP_ERROR_INVALID;
     }
     // SAFETY: a C string, says the caller.
@@ -464,10 +474,11 @@ pub unsafe extern "C" fn isahp_set_format(
     buffer: *mut c_char,
     size: usize,
 ) -> i32 {
-    // SAFETY: NULL or readable, says the caller.
-    let Some(set) = (unsafe { set.as_ref() }) else {
+    if !entry::is_writable(set.cast_mut()) {
         return ISAHP_ERROR_INVALID;
-    };
+    }
+    // SAFETY: not NULL, aligned, readable, says the caller.
+    let set = unsafe { &*set };
     let text = FeatureSet::from_words(set.words).to_string();
     // SAFETY: NULL or writable, says the caller.
     unsafe { entry::write_text(&text, buffer, size) }
@@ -481,6 +492,9 @@ pub unsafe extern "C" fn isahp_set_format(
 /// `set` must be readable or NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_set_has(set: *const isahp_set, id: u32) -> i32 {
+    if !set.is_aligned() {
+        return 0;
+    }
     // SAFETY: NULL or readable, says the caller.
     let word = unsafe { set.as_ref() }.and_then(|set| set.words.get(id as usize / 64));
     i32::from(word.is_some_and(|word| word >> (id % 64) & 1 == 1))
@@ -657,15 +671,39 @@ pub unsafe extern "C" fn isahp_slot_init(
     unsafe { (table().slot_init)(owner(), slot, options, variants, count) }
 }
 
-/// Gives a slot back; it keeps its last variant. Returns when its observer is not running any
-/// more, as isahp_unregister() does.
+/// Declares a slot before the library is initialised, from a constructor for instance: the slot
+/// holds the last variant, which must need nothing, until isahp_init() has been called, and is kept
+/// right as by isahp_slot_init() from then on. After the last isahp_unload() it holds the last
+/// variant again. If the library is initialised already it is isahp_slot_init().
+///
+/// ISAHP_SLOT does this at file scope. Again does nothing.
 ///
 /// # Safety
-/// `slot` must be one that isahp_slot_init() took, or NULL.
+/// As for isahp_slot_init(), and all that is passed must stay until isahp_slot_release() has
+/// returned. `options` must have no release.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isahp_slot_declare(
+    slot: *mut isahp_slot,
+    options: *const isahp_slot_options,
+    variants: *const isahp_variant,
+    count: usize,
+) -> i32 {
+    // SAFETY: passed on from the caller.
+    unsafe { declared::declare_c(slot, options, variants, count) }
+}
+
+/// Gives a slot back; it keeps its last variant, one that was declared the one that needs nothing.
+/// Returns when its observer is not running any more, as isahp_unregister() does.
+///
+/// An object that is unloaded (dlclose) must have released its slots; those of ISAHP_SLOT are
+/// released by a destructor.
+///
+/// # Safety
+/// `slot` must be one that isahp_slot_init() or isahp_slot_declare() took, or NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isahp_slot_release(slot: *mut isahp_slot) -> i32 {
     // SAFETY: passed on from the caller.
-    unsafe { (table().slot_release)(slot) }
+    unsafe { declared::withdraw(slot) }
 }
 
 /// Forces the variant of this name as long as its features are available; NULL for the best one

@@ -80,7 +80,22 @@ fn boundary(body: impl FnOnce() -> Result<i32, Error>) -> i32 {
     }
 }
 
-fn remember(message: String) {
+/// A line for the log, if this copy serves the process.
+pub(crate) fn log(line: &str) {
+    // Otherwise there is nobody to take it.
+    let _ = runtime::with(|state| {
+        state.log(line);
+        Ok(())
+    });
+}
+
+/// What [`remember`] was told last.
+pub(crate) fn message() -> String {
+    let message = MESSAGE.try_with(|place| place.try_borrow().map(|text| text.clone()));
+    message.ok().and_then(Result::ok).unwrap_or_default()
+}
+
+pub(crate) fn remember(message: String) {
     // While a thread ends there is no place for it any more.
     let _ = MESSAGE.try_with(|place| {
         if let Ok(mut place) = place.try_borrow_mut() {
@@ -126,6 +141,14 @@ unsafe fn sized<T>(given: *const T, name: &str) -> Result<Option<T>, Error> {
         Ok(Some(copy.assume_init()))
     }
 }
+
+/// Whether something can be stored there at all: it is neither NULL nor misaligned.
+pub(crate) fn is_writable<T>(to: *mut T) -> bool {
+    !to.is_null() && to.is_aligned()
+}
+
+/// Most variants of a slot, and most registrations that one builds upon: more is a mistake.
+const MOST: usize = 4096;
 
 /// # Safety
 /// `text` must be NULL or a C string.
@@ -253,7 +276,7 @@ pub(crate) extern "C" fn has(id: u32) -> i32 {
 }
 
 pub(crate) unsafe extern "C" fn set(which: u32, out: *mut isahp_set) -> i32 {
-    if out.is_null() {
+    if !is_writable(out) {
         return ISAHP_ERROR_INVALID;
     }
     let (available, visible) = (page::available(), page::visible());
@@ -285,11 +308,15 @@ pub(crate) unsafe extern "C" fn register(
         let function = given
             .callback
             .ok_or_else(|| invalid("isahp_registration.callback is NULL"))?;
+        if !handle.is_aligned() || !given.after.is_aligned() {
+            return Err(invalid("handle or isahp_registration.after is not aligned"));
+        }
         // SAFETY: NULL or a C string, says the caller.
         let interest = unsafe { features(given.features, "isahp_registration.features") }?;
         let after = match (given.after.is_null(), given.after_count) {
             (_, 0) => Vec::new(),
             (true, _) => return Err(invalid("isahp_registration.after is NULL")),
+            (_, MOST..) => return Err(invalid("isahp_registration.after_count is too large")),
             // SAFETY: `after_count` handles, says the caller.
             (false, count) => unsafe { std::slice::from_raw_parts(given.after, count) }.to_vec(),
         };
@@ -308,6 +335,9 @@ pub(crate) unsafe extern "C" fn register(
             function,
             userdata: given.userdata,
         };
+        if owner == 0 {
+            return Err(Error::NotInitialised);
+        }
         let id = runtime::with(|state| {
             let in_trap = has(ISAHP_IN_TRAP).then(|| in_trap::add(callback, interest));
             let seen = if has(ISAHP_INITIAL) {
@@ -373,10 +403,13 @@ pub(crate) unsafe extern "C" fn refuse(reason: *const c_char) -> i32 {
     ISAHP_REFUSE
 }
 
-pub(crate) unsafe extern "C" fn fd(_owner: u64, fd: *mut i32) -> i32 {
+pub(crate) unsafe extern "C" fn fd(owner: u64, fd: *mut i32) -> i32 {
     boundary(|| {
-        if fd.is_null() {
-            return Err(invalid("fd is NULL"));
+        if !is_writable(fd) {
+            return Err(invalid("fd is NULL or not aligned"));
+        }
+        if owner == 0 {
+            return Err(Error::NotInitialised);
         }
         let number = runtime::with(|state| Ok(state.fd()))?;
         // SAFETY: not NULL, writable, says the caller.
@@ -389,6 +422,9 @@ pub(crate) unsafe extern "C" fn poll(owner: u64, calls: *mut u32) -> i32 {
     boundary(|| {
         if owner == 0 {
             return Err(Error::NotInitialised);
+        }
+        if !calls.is_aligned() {
+            return Err(invalid("calls is not aligned"));
         }
         let ran = runtime::poll(owner)?;
         if !calls.is_null() {
@@ -416,6 +452,9 @@ pub(crate) unsafe extern "C" fn slot_init(
     boundary(|| {
         if slot.is_null() || variants.is_null() || count == 0 {
             return Err(invalid("slot or variants is NULL, or count is 0"));
+        }
+        if count > MOST {
+            return Err(invalid("count is too large"));
         }
         if !slot.is_aligned() || !variants.is_aligned() {
             return Err(invalid("slot or variants is not aligned"));
@@ -467,6 +506,9 @@ pub(crate) unsafe extern "C" fn slot_init(
             variants: table.into(),
             names: names.into(),
         };
+        if owner == 0 {
+            return Err(Error::NotInitialised);
+        }
         runtime::with(|state| {
             let forced = state.forced_variant(name, &content.names);
             // SAFETY: an isahp_slot begins with a pointer, which from now on is
@@ -513,7 +555,8 @@ pub(crate) unsafe extern "C" fn slot_init(
 
 pub(crate) unsafe extern "C" fn slot_release(slot: *mut isahp_slot) -> i32 {
     boundary(|| {
-        let observer = runtime::with(|state| {
+        // A child of a fork that ends releases what its constructors have declared.
+        let observer = runtime::without_waking(|state| {
             if !slots::remove(target(slot)) {
                 return Err(Error::NotFound("slot"));
             }
@@ -581,13 +624,15 @@ pub(crate) extern "C" fn exit() {
 }
 
 pub(crate) unsafe extern "C" fn counters(counters: *mut isahp_counters) -> i32 {
-    // SAFETY: NULL or readable and writable, says the caller.
-    let Some(counters) = (unsafe { counters.as_mut() }) else {
-        return ISAHP_ERROR_INVALID;
-    };
-    if counters.size < size_of::<isahp_counters>() {
+    if !is_writable(counters) {
         return ISAHP_ERROR_INVALID;
     }
+    // SAFETY: not NULL, aligned; it begins with its size, says the caller.
+    if unsafe { counters.cast::<usize>().read() } < size_of::<isahp_counters>() {
+        return ISAHP_ERROR_INVALID;
+    }
+    // SAFETY: as above, and as long as it says.
+    let counters = unsafe { &mut *counters };
     counters.emulated = TRAPS.emulated();
     counters.passed_on = TRAPS.passed_on();
     counters.address = TRAPS.address();
@@ -598,7 +643,7 @@ pub(crate) unsafe extern "C" fn count_feature(id: u32, count: *mut u64) -> i32 {
     let Some(feature) = u16::try_from(id).ok().and_then(Feature::from_id) else {
         return ISAHP_ERROR_NOT_FOUND;
     };
-    if count.is_null() {
+    if !is_writable(count) {
         return ISAHP_ERROR_INVALID;
     }
     // SAFETY: not NULL, writable, says the caller.
@@ -617,7 +662,7 @@ unsafe fn fill<T: Copy + Default>(
     count: *mut usize,
     fill: impl FnOnce(&mut [T]) -> usize,
 ) -> i32 {
-    if to.is_null() || count.is_null() || !to.is_aligned() {
+    if !is_writable(to) || !is_writable(count) {
         return ISAHP_ERROR_INVALID;
     }
     // More than there can be is not looked at: it may not even be initialised.

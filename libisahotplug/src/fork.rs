@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Once;
 
 use crate::trap::TRAPS;
-use crate::{in_trap, runtime, section, slots};
+use crate::{declared, in_trap, junction, runtime, section, slots};
 
 /// The locks held over a fork.
 struct Held(UnsafeCell<Option<(runtime::Guard, Box<dyn Any>)>>);
@@ -41,9 +41,11 @@ pub(crate) fn follow() -> io::Result<()> {
 /// Takes the locks, none of which is held while something of the program's runs, so that the child
 /// finds them free and what they guard whole.
 extern "C" fn before() {
+    // In the order in which they are taken elsewhere.
+    let (changes, declared) = (junction::hold(), declared::hold());
     let held = (
         runtime::lock(),
-        Box::new((slots::hold(), in_trap::hold())) as Box<dyn Any>,
+        Box::new((slots::hold(), in_trap::hold(), declared, changes)) as Box<dyn Any>,
     );
     // SAFETY: see Held.
     unsafe { *HELD.0.get() = Some(held) };

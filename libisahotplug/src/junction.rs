@@ -17,14 +17,15 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::c::{
-    ISAHP_ERROR_NOT_INITIALISED, ISAHP_NO_TRAP, ISAHP_OK, VERSION, isahp_address_count,
-    isahp_counters, isahp_function, isahp_options, isahp_registration, isahp_section, isahp_set,
-    isahp_slot, isahp_slot_options, isahp_variant,
+    ISAHP_ERROR_BUSY, ISAHP_ERROR_NOT_INITIALISED, ISAHP_NO_TRAP, ISAHP_OK, VERSION,
+    isahp_address_count, isahp_counters, isahp_function, isahp_options, isahp_registration,
+    isahp_section, isahp_set, isahp_slot, isahp_slot_options, isahp_variant,
 };
 use crate::entry;
+use crate::local::Joining;
 use crate::trap;
 
 /// In front of the handler: these bytes, then the distance from there to the table.
@@ -127,8 +128,14 @@ pub(crate) static OWN: Junction = Junction {
 
 /// What the copy that serves calls this one; 0 before the first isahp_init().
 static OWNER: AtomicU64 = AtomicU64::new(0);
-/// Serialises isahp_init() and isahp_unload().
+/// Serialises who changes OWNER and [`Junction::joined`]. Nobody waits for a callback meanwhile: that
+/// may call isahp_init() itself.
 static CHANGES: Mutex<()> = Mutex::new(());
+
+/// Held over a fork, so that the child finds it free.
+pub(crate) fn hold() -> MutexGuard<'static, ()> {
+    CHANGES.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The copy that this one has joined. One load; async-signal-safe.
 #[inline]
@@ -201,7 +208,10 @@ fn is_readable(address: usize) -> bool {
 /// # Safety
 /// As for that.
 pub(crate) unsafe fn init(options: *const isahp_options) -> i32 {
-    let _changes = CHANGES.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(_joining) = Joining::enter() else {
+        return ISAHP_ERROR_BUSY;
+    };
+    let _changes = hold();
     let mut owner = OWNER.load(Ordering::Acquire);
     if owner == 0 && !wants_no_trap(options) {
         let found = trap::installed_handler().and_then(behind);
@@ -236,24 +246,41 @@ pub(crate) fn join(other: &'static Junction) {
         .store(std::ptr::from_ref(other).cast_mut(), Ordering::Release);
 }
 
+/// Whether [`entry::init`] will find that flag, if it takes these options at all.
 fn wants_no_trap(options: *const isahp_options) -> bool {
-    // SAFETY: NULL or readable up to the flags at least, says the caller of isahp_init().
-    unsafe { options.as_ref() }.is_some_and(|options| options.flags & ISAHP_NO_TRAP != 0)
+    if !entry::is_writable(options.cast_mut()) {
+        return false;
+    }
+    // SAFETY: not NULL, aligned; it begins with its size, says the caller of isahp_init().
+    if unsafe { options.cast::<usize>().read() } < size_of::<isahp_options>() {
+        return false;
+    }
+    // SAFETY: as above, and as long as it says.
+    unsafe { (*options).flags & ISAHP_NO_TRAP != 0 }
 }
 
 /// isahp_unload().
 pub(crate) fn unload() -> i32 {
-    let _changes = CHANGES.lock().unwrap_or_else(PoisonError::into_inner);
-    let owner = OWNER.load(Ordering::Acquire);
+    let Some(joining) = Joining::enter() else {
+        return ISAHP_ERROR_BUSY;
+    };
+    let changes = hold();
+    let (owner, table) = (OWNER.load(Ordering::Acquire), table());
+    drop((changes, joining));
     if owner == 0 {
         return ISAHP_ERROR_NOT_INITIALISED;
     }
     let mut left = 0;
+    // This waits for callbacks. Whoever initialises anew meanwhile gets another number.
     // SAFETY: `left` is a local.
-    let result = unsafe { (table().unload)(owner, &raw mut left) };
+    let result = unsafe { (table.unload)(owner, &raw mut left) };
     if result == ISAHP_OK && left == 0 {
-        OWNER.store(0, Ordering::Release);
-        OWN.joined.store(std::ptr::null_mut(), Ordering::Release);
+        let _joining = Joining::enter();
+        let _changes = hold();
+        if OWNER.load(Ordering::Acquire) == owner {
+            OWNER.store(0, Ordering::Release);
+            OWN.joined.store(std::ptr::null_mut(), Ordering::Release);
+        }
     }
     result
 }

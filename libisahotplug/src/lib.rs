@@ -38,6 +38,7 @@
 mod agent;
 mod api;
 pub mod c;
+mod declared;
 mod descriptors;
 mod entry;
 mod event;
@@ -54,7 +55,9 @@ mod runtime;
 pub mod seatbelt;
 mod section;
 mod slot;
+mod slot_macro;
 mod slots;
+mod target_features;
 mod trap;
 mod view;
 
@@ -69,4 +72,6 @@ pub use protocol::Epoch;
 pub use protocol::availability::Cause;
 pub use protocol::local::Urgency;
 pub use runtime::{Error, Log, Options};
-pub use slot::{Slot, SlotOptions};
+pub use slot::{SectionedSlot, Slot, SlotOptions};
+#[doc(hidden)]
+pub use slot_macro::private as __private;

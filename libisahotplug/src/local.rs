@@ -5,7 +5,7 @@
 //! which the C library zeroes for each thread.
 
 use core::cell::Cell;
-use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::{AtomicPtr, Ordering, compiler_fence};
 
 use crate::section::Record;
 
@@ -30,6 +30,8 @@ pub(crate) struct Local {
     /// The thread is inside this library, or in a callback in the trap handler: a signal handler
     /// that calls a function that is not async-signal-safe would find things half done.
     inside: Cell<bool>,
+    /// The thread changes which copy of the library serves it.
+    joining: Cell<bool>,
 }
 
 /// The calling thread's. Only for threads of the C library, which all are that call this library.
@@ -50,6 +52,29 @@ pub(crate) fn local() -> &'static Local {
     }
 }
 
+/// The thread changes which copy of the library serves it, as long as this lives.
+#[must_use]
+pub(crate) struct Joining(());
+
+impl Joining {
+    /// `None` if it does already: it was interrupted by the signal handler that calls; or if the
+    /// call comes from the trap handler, which must wait for nobody.
+    pub(crate) fn enter() -> Option<Self> {
+        let local = local();
+        (!local.inside.get() && !local.joining.replace(true)).then(|| {
+            compiler_fence(Ordering::SeqCst);
+            Self(())
+        })
+    }
+}
+
+impl Drop for Joining {
+    fn drop(&mut self) {
+        compiler_fence(Ordering::SeqCst);
+        local().joining.set(false);
+    }
+}
+
 /// The thread is inside this library as long as this lives.
 #[must_use]
 pub(crate) struct Inside {
@@ -61,11 +86,16 @@ impl Inside {
     pub(crate) fn enter() -> Option<Self> {
         let inside = &local().inside;
         // Not `then_some`: one that is made in vain would leave when it is dropped.
-        (!inside.replace(true)).then(|| Self { before: false })
+        (!inside.replace(true)).then(|| {
+            // A signal handler must find it set before anything is half done.
+            compiler_fence(Ordering::SeqCst);
+            Self { before: false }
+        })
     }
 
     /// The thread leaves this library as long as this lives: for a callback.
     pub(crate) fn leave() -> Self {
+        compiler_fence(Ordering::SeqCst);
         Self {
             before: local().inside.replace(false),
         }
@@ -81,7 +111,9 @@ impl Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
+        compiler_fence(Ordering::SeqCst);
         local().inside.set(self.before);
+        compiler_fence(Ordering::SeqCst);
     }
 }
 

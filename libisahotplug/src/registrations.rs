@@ -6,6 +6,7 @@
 //! Everybody is told of the difference to what *he* was told last: state travels, not events.
 
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -169,8 +170,19 @@ impl Registration {
 #[derive(Default)]
 pub(crate) struct List {
     entries: Vec<Registration>,
-    last_id: u64,
+    /// Those taken out whose `release` has not returned.
+    releasing: Vec<Releasing>,
 }
+
+/// See [`List::take_ended`].
+struct Releasing {
+    id: u64,
+    owner: u64,
+    thread: ThreadId,
+}
+
+/// Handles are never given twice, not even after isahp_unload(): an old one names nothing.
+static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
 /// How the eager ones stand, those for whom a planned removal waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,9 +198,12 @@ pub(crate) enum Standing {
 
 impl List {
     pub(crate) fn add(&mut self, make: impl FnOnce(u64) -> Registration) -> u64 {
-        self.last_id += 1;
-        self.entries.push(make(self.last_id));
-        self.last_id
+        let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut entry = make(id);
+        // A handle that was guessed could make two wait for each other.
+        entry.after.retain(|other| *other < id);
+        self.entries.push(entry);
+        id
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Registration> {
@@ -203,7 +218,8 @@ impl List {
         self.entries.iter().find(|entry| entry.id == id)
     }
 
-    /// Takes those out that have ended and are not running.
+    /// Takes those out that have ended and are not running. The caller releases them and then says
+    /// so ([`released`](Self::released)).
     pub(crate) fn take_ended(&mut self) -> Vec<Registration> {
         let over = |entry: &Registration| entry.ended && entry.running.is_none();
         if !self.entries.iter().any(over) {
@@ -213,7 +229,35 @@ impl List {
             .into_iter()
             .partition(over);
         self.entries = stay;
+        let thread = std::thread::current().id();
+        let to_release = over.iter().map(|entry: &Registration| Releasing {
+            id: entry.id,
+            owner: entry.owner,
+            thread,
+        });
+        self.releasing.extend(to_release);
         over
+    }
+
+    /// Nothing of these is in use any more.
+    pub(crate) fn released(&mut self, ids: &[u64]) {
+        self.releasing.retain(|entry| !ids.contains(&entry.id));
+    }
+
+    /// The thread that calls the callback of a registration, or its `release`.
+    pub(crate) fn runner(&self, id: u64) -> Option<ThreadId> {
+        let releasing = self.releasing.iter().find(|entry| entry.id == id);
+        releasing
+            .map(|entry| entry.thread)
+            .or_else(|| self.get(id)?.running)
+    }
+
+    /// Whether the thread is in a callback of this library's.
+    pub(crate) fn runs(&self, thread: ThreadId) -> bool {
+        let mut releasing = self.releasing.iter();
+        let mut entries = self.entries.iter();
+        releasing.any(|entry| entry.thread == thread)
+            || entries.any(|entry| entry.running == Some(thread))
     }
 
     /// Those that have nothing to act upon see the present all the same.
@@ -369,22 +413,30 @@ impl List {
         standing
     }
 
-    /// Whether isahp_poll() of `owner` has somebody to call.
-    pub(crate) fn is_due(&self, now: &Now, at: Instant, caller: Caller, has_thread: bool) -> bool {
+    /// Whether `caller` has somebody to call, and not only after others.
+    pub(crate) fn is_due(
+        &self,
+        now: &Now,
+        at: Instant,
+        caller: Caller,
+        has_thread: bool,
+        removing: bool,
+    ) -> bool {
         self.iter().any(|entry| {
             entry.running.is_none()
                 && entry.is_for(caller, has_thread)
                 && matches!(entry.work(now, at), Work::Due(_))
+                && (matches!(entry.subject, Subject::Slot { .. })
+                    || !self.must_wait(entry, now, at, removing))
         })
     }
 
     /// Whether a callback of `owner`'s is running.
     pub(crate) fn is_running(&self, owner: u64) -> bool {
-        let of_owner = |entry: &&Registration| entry.owner == owner;
-        self.entries
-            .iter()
-            .filter(of_owner)
-            .any(|entry| entry.running.is_some())
+        let mut entries = self.entries.iter();
+        let mut releasing = self.releasing.iter();
+        entries.any(|entry| entry.owner == owner && entry.running.is_some())
+            || releasing.any(|entry| entry.owner == owner)
     }
 
     /// When somebody who has asked for time is to be called again.
@@ -404,5 +456,6 @@ impl List {
                 entry.running = None;
             }
         }
+        self.releasing.retain(|entry| entry.thread == me);
     }
 }

@@ -30,8 +30,9 @@ use crate::section::{self, Epoch};
 use crate::trap::TRAPS;
 use crate::{fork, in_trap, page, slots, trap};
 
-/// How often a program that polls pays for a look at the connection.
-const MAINTENANCE_US: u64 = 20_000;
+/// How often a program that polls pays for a look at the connection; as long, too, may the descriptor
+/// that it waits for stay readable in vain.
+const MAINTENANCE_US: u64 = 4_000;
 /// How often sections are looked at while a removal waits for them.
 const SECTIONS_LEAVE: Duration = Duration::from_millis(1);
 
@@ -112,7 +113,7 @@ impl From<nix::Error> for Error {
 /// One copy of the library that uses this one.
 struct Owner {
     id: u64,
-    /// Its isahp_init()s that were not taken back.
+    /// Its isahp_init()s that were not taken back; 0 while it leaves.
     count: u64,
     poll: bool,
     log: Option<Log>,
@@ -179,6 +180,14 @@ pub(crate) fn with<T>(body: impl FnOnce(&mut State) -> Result<T, Error>) -> Resu
     let state = state(&mut guard)?;
     state.wake_up()?;
     body(state)
+}
+
+/// Calls `body` with the state, in the child of a fork without a thread or a connection: for what
+/// programs do as they end.
+pub(crate) fn without_waking<T>(
+    body: impl FnOnce(&mut State) -> Result<T, Error>,
+) -> Result<T, Error> {
+    body(state(&mut lock())?)
 }
 
 /// What became of [`init`].
@@ -294,22 +303,19 @@ fn default_log() -> Option<Log> {
 pub(crate) fn unload(owner: u64, forget: bool) -> Result<u64, Error> {
     let mut guard = lock();
     let held = state(&mut guard)?;
-    let index = held
-        .owners
-        .iter()
-        .position(|entry| entry.id == owner)
-        .ok_or(Error::NotInitialised)?;
-    let me = thread::current().id();
-    if held.list.iter().any(|entry| entry.running == Some(me)) {
+    if held.list.runs(thread::current().id()) {
         return Err(Error::Busy);
     }
-    let entry = &mut held.owners[index];
+    let mut owners = held.owners.iter_mut();
+    let entry = owners
+        .find(|entry| entry.id == owner && entry.count > 0)
+        .ok_or(Error::NotInitialised)?;
     entry.count = if forget { 0 } else { entry.count - 1 };
     let left = entry.count;
     if left > 0 {
         return Ok(left);
     }
-    held.owners.remove(index);
+    // It stays among the owners until nothing of it runs: nobody else may be the last.
     slots::remove_all(owner);
     let ids: Vec<u64> = held
         .list
@@ -333,6 +339,7 @@ pub(crate) fn unload(owner: u64, forget: bool) -> Result<u64, Error> {
     }
     let held = state(&mut guard)?;
     let ended = held.list.take_ended();
+    held.owners.retain(|entry| entry.id != owner);
     let thread = if held.owners.is_empty() {
         stop(&mut guard)
     } else if held.is_threaded() {
@@ -364,8 +371,13 @@ fn stop(guard: &mut Guard) -> Option<JoinHandle<()>> {
     thread
 }
 
-/// Tells those whose registrations have ended.
+/// Tells those whose registrations have ended. Who waits for them waits for this, too: the code of
+/// `release` may be unloaded next.
 pub(crate) fn release(ended: Vec<Registration>) {
+    if ended.is_empty() {
+        return;
+    }
+    let ids: Vec<u64> = ended.iter().map(|entry| entry.id).collect();
     for entry in ended {
         if let Some(release) = entry.release {
             let _out = Inside::leave();
@@ -373,6 +385,10 @@ pub(crate) fn release(ended: Vec<Registration>) {
             unsafe { release(entry.userdata.0) };
         }
     }
+    if let Some(state) = lock().as_deref_mut() {
+        state.list.released(&ids);
+    }
+    CHANGED.notify_all();
 }
 
 /// The thread that calls back. All signals stay with the program's threads.
@@ -536,7 +552,7 @@ pub(crate) fn await_end(id: u64) -> Result<(), Error> {
     let mut result = Ok(());
     while let Some(held) = guard.as_deref_mut() {
         held.waiting.retain(|waiter| *waiter != (me, id));
-        match held.list.get(id).and_then(|entry| entry.running) {
+        match held.list.runner(id) {
             Some(runner) if runner != me => {}
             _ => break,
         }
@@ -560,14 +576,13 @@ impl State {
     fn add_owner(&mut self, owner: u64, options: Options) -> Result<u64, Error> {
         self.wake_up()?;
         let log = options.log.or_else(default_log);
-        let owner = match self.owners.iter_mut().find(|entry| entry.id == owner) {
-            Some(entry) => {
-                entry.count += 1;
-                return Ok(owner);
-            }
-            None if owner == 0 => LAST_OWNER.fetch_add(1, Ordering::Relaxed) + 1,
-            None => owner,
-        };
+        let mut owners = self.owners.iter_mut();
+        if let Some(entry) = owners.find(|entry| entry.id == owner && entry.count > 0) {
+            entry.count += 1;
+            return Ok(owner);
+        }
+        // Also for one whose last isahp_unload() is under way: what it has ends.
+        let owner = LAST_OWNER.fetch_add(1, Ordering::Relaxed) + 1;
         if !options.name.is_empty() && self.owners.is_empty() {
             self.name = options.name;
         }
@@ -638,7 +653,7 @@ impl State {
         let mut seen = Vec::new();
         let mut next = vec![id];
         while let Some(id) = next.pop() {
-            let Some(runner) = self.list.get(id).and_then(|entry| entry.running) else {
+            let Some(runner) = self.list.runner(id) else {
                 continue;
             };
             if runner == me {
@@ -821,7 +836,7 @@ impl State {
         if self.is_keeper(caller) {
             self.arm(at);
         }
-        self.ring_those_who_poll(at);
+        self.ring_others(caller, at);
         SEEN_GENERATION.store(generation, Ordering::Relaxed);
     }
 
@@ -859,15 +874,21 @@ impl State {
         }
     }
 
-    fn ring_those_who_poll(&self, at: Instant) {
+    /// Those whose turn it is now.
+    fn ring_others(&self, caller: Caller, at: Instant) {
         let threaded = self.is_threaded();
-        let due = |owner: &Owner| {
+        let due = |caller| {
             self.list
-                .is_due(&self.now, at, Caller::Poll(owner.id), threaded)
+                .is_due(&self.now, at, caller, threaded, self.removing)
         };
-        if threaded && self.owners.iter().any(due) {
+        if threaded && caller != Caller::Thread && due(Caller::Thread) {
+            self.descriptors.ring();
+        }
+        if self.owners.iter().any(|owner| due(Caller::Poll(owner.id))) {
             NEWS.store(true, Ordering::Release);
-            self.descriptors.ring_polled();
+            if threaded {
+                self.descriptors.ring_polled();
+            }
         }
     }
 

@@ -1,18 +1,18 @@
 //! The dispatch slot for Rust.
 
-use std::cell::UnsafeCell;
 use std::ffi::CString;
 use std::fmt;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use dispatch::Variant;
 
-use crate::api::{c_text, check};
+use crate::api::{Section, c_text, check};
 use crate::c::{
-    ISAHP_SLOT_SECTIONED, isahp_function, isahp_slot, isahp_slot_init, isahp_slot_options,
-    isahp_variant,
+    ISAHP_OK, ISAHP_SLOT_SECTIONED, isahp_function, isahp_slot, isahp_slot_force, isahp_slot_init,
+    isahp_slot_options, isahp_slot_release, isahp_variant,
 };
 use crate::runtime::Error;
+use crate::{declared, entry};
 
 /// A function with variants, of which the library keeps the best in force.
 ///
@@ -30,15 +30,19 @@ use crate::runtime::Error;
 /// ```
 ///
 /// Until [`start`](Self::start) the last variant is in force.
+#[repr(C)]
 pub struct Slot<F: 'static> {
+    /// Holds 1 + the index of the variant in force instead of its address: F can be anything.
+    number: AtomicPtr<()>,
+    /// The rest of an isahp_slot.
+    _reserved: [AtomicU64; 3],
     variants: &'static [Variant<F>],
-    /// Holds 1 + the index of the variant in force instead of its address: F can be anything. None
-    /// before the start.
-    slot: UnsafeCell<isahp_slot>,
 }
 
-// SAFETY: the slot's words are only touched as atomics once it is shared.
-unsafe impl<F: Sync> Sync for Slot<F> {}
+const _: () = {
+    assert!(size_of::<isahp_slot>() == size_of::<[u64; 4]>());
+    assert!(std::mem::offset_of!(isahp_slot, function) == 0);
+};
 
 impl<F: Copy> fmt::Debug for Slot<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,10 +73,8 @@ impl<F: Copy> Slot<F> {
         assert!(!variants.is_empty(), "a slot needs a variant");
         Self {
             variants,
-            slot: UnsafeCell::new(isahp_slot {
-                function: None,
-                reserved: [0; 3],
-            }),
+            number: AtomicPtr::new(std::ptr::without_provenance_mut(variants.len())),
+            _reserved: [const { AtomicU64::new(0) }; 3],
         }
     }
 
@@ -123,12 +125,65 @@ impl<F: Copy> Slot<F> {
         // SAFETY: `self` is static, and everything else is read before it returns.
         check(unsafe {
             isahp_slot_init(
-                self.slot.get(),
+                self.c_slot(),
                 &raw const options,
                 variants.as_ptr(),
                 variants.len(),
             )
         })
+    }
+
+    /// [`start_with`](Self::start_with) as soon as the library is initialised, and again whenever
+    /// it is initialised anew; the last variant, which must need nothing, is in force before and
+    /// after. What [`slot!`](crate::slot!) does when the program starts.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the last variant needs something; if the library is initialised
+    /// already, as for [`start`](Self::start).
+    pub fn declare(&'static self, options: SlotOptions) -> Result<(), Error>
+    where
+        F: Sync,
+    {
+        if self
+            .variants
+            .last()
+            .is_none_or(|last| !last.features.is_empty())
+        {
+            return Err(Error::Invalid(format!(
+                "the last variant of slot {} must need nothing",
+                options.name
+            )));
+        }
+        let last = std::ptr::without_provenance_mut(self.variants.len());
+        let init = move || match self.start_with(options) {
+            Ok(()) => ISAHP_OK,
+            Err(error) => entry::code(&error),
+        };
+        // SAFETY: it is static; an object that is unloaded withdraws it.
+        check(unsafe { declared::declare(self.c_slot(), options.name, last, Box::new(init)) })
+    }
+
+    /// Gives the slot back: it is not kept right any more. One that was declared holds its last
+    /// variant for ever. An object that is unloaded must have done it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it was neither started nor declared; [`Error::Busy`].
+    pub fn release(&'static self) -> Result<(), Error> {
+        // SAFETY: a slot that lives for ever.
+        check(unsafe { isahp_slot_release(self.c_slot()) })
+    }
+
+    /// Forces the variant of this name as long as its features are available; `None` for the best
+    /// one again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none; [`Error::NoVariant`] if its features are not available
+    /// now. Nothing changes then.
+    pub fn force(&'static self, variant: Option<&str>) -> Result<(), Error> {
+        let name = variant.map(c_text).transpose()?;
+        let name = name.as_ref().map_or(std::ptr::null(), |name| name.as_ptr());
+        // SAFETY: a slot that lives for ever, and NULL or a C string.
+        check(unsafe { isahp_slot_force(self.c_slot(), name) })
     }
 
     /// The variant in force. Async-signal-safe.
@@ -140,10 +195,92 @@ impl<F: Copy> Slot<F> {
     /// The index of the variant in force, as declared. Async-signal-safe.
     #[inline]
     pub fn index(&self) -> usize {
-        let function = self.slot.get().cast::<AtomicPtr<()>>();
-        // SAFETY: an isahp_slot begins with a pointer that is only touched atomically.
-        let number = unsafe { &*function }.load(Ordering::Acquire);
+        let number = self.number.load(Ordering::Acquire);
         number.addr().wrapping_sub(1).min(self.variants.len() - 1)
+    }
+
+    /// The slot as C sees it: its atomics are all that the library touches.
+    fn c_slot(&self) -> *mut isahp_slot {
+        std::ptr::from_ref(self).cast_mut().cast()
+    }
+}
+
+/// A [`Slot`] that is called only inside [`Section`]s, so that its variants may use features whose
+/// loss does not fault, such as LZCNT: a planned removal waits for the sections' ends. (An unplanned
+/// one cannot be noticed.) [`slot!`](crate::slot!) declares one.
+#[derive(Debug)]
+pub struct SectionedSlot<F: Copy + 'static>(Slot<F>);
+
+impl<F: Copy> SectionedSlot<F> {
+    /// As [`Slot::new`].
+    ///
+    /// # Panics
+    /// As that.
+    pub const fn new(variants: &'static [Variant<F>]) -> Self {
+        Self(Slot::new(variants))
+    }
+
+    /// Calls `body` with the variant in force, inside a section. Keep it short: planned removals
+    /// wait for it.
+    #[inline]
+    pub fn call<R>(&self, body: impl FnOnce(F) -> R) -> R {
+        let section = Section::enter();
+        body(self.get(&section))
+    }
+
+    /// The variant in force, to be called until the end of the section only. Async-signal-safe.
+    #[inline]
+    pub fn get(&self, section: &Section) -> F {
+        let _ = section;
+        self.0.get()
+    }
+
+    /// The index of the variant in force, as declared. Async-signal-safe.
+    #[inline]
+    pub fn index(&self) -> usize {
+        self.0.index()
+    }
+
+    /// As [`Slot::start_with`]; it is sectioned whatever the options say.
+    ///
+    /// # Errors
+    /// As for that.
+    pub fn start_with(&'static self, options: SlotOptions) -> Result<(), Error> {
+        self.0.start_with(Self::sectioned(options))
+    }
+
+    /// As [`Slot::declare`].
+    ///
+    /// # Errors
+    /// As for that.
+    pub fn declare(&'static self, options: SlotOptions) -> Result<(), Error>
+    where
+        F: Sync,
+    {
+        self.0.declare(Self::sectioned(options))
+    }
+
+    /// As [`Slot::release`].
+    ///
+    /// # Errors
+    /// As for that.
+    pub fn release(&'static self) -> Result<(), Error> {
+        self.0.release()
+    }
+
+    /// As [`Slot::force`].
+    ///
+    /// # Errors
+    /// As for that.
+    pub fn force(&'static self, variant: Option<&str>) -> Result<(), Error> {
+        self.0.force(variant)
+    }
+
+    fn sectioned(options: SlotOptions) -> SlotOptions {
+        SlotOptions {
+            sectioned: true,
+            ..options
+        }
     }
 }
 

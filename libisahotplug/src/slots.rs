@@ -98,7 +98,7 @@ fn usable() -> FeatureSet {
 }
 
 /// All features whose loss does not fault, found out at compile time for the trap handler's sake.
-const SILENT_FEATURES: FeatureSet = {
+pub(crate) const SILENT_FEATURES: FeatureSet = {
     let mut all = FeatureSet::EMPTY;
     let mut at = 0;
     while at < isa::Feature::ALL.len() {

@@ -1,107 +1,14 @@
 //! The library and an agent that says what the test wants.
 
-#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
-
 mod support;
 
-use std::io::{BufRead, BufReader, IoSliceMut};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use isa::features;
-use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, accept,
-    bind, listen, recv, recvmsg, send, setsockopt, socket, sockopt,
-};
-use nix::sys::time::{TimeVal, TimeValLike};
-use protocol::local::{self, FromProcess, ToProcess, Urgency};
+use protocol::local::{FromProcess, ToProcess, Urgency};
+use support::agent::Agent;
 use support::{Deadline, Program, skip};
-
-/// How long the other side may take.
-const PATIENCE_S: i64 = 30;
-
-struct Agent {
-    listener: OwnedFd,
-}
-
-struct Connection(OwnedFd);
-
-impl Agent {
-    fn listen(program: &Program) -> Self {
-        let listener = socket(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            SockFlag::SOCK_CLOEXEC,
-            None,
-        )
-        .unwrap();
-        let address = UnixAddr::new(&program.run_dir().join("agent.sock")).unwrap();
-        bind(listener.as_raw_fd(), &address).unwrap();
-        listen(&listener, Backlog::new(4).unwrap()).unwrap();
-        let patience = TimeVal::seconds(PATIENCE_S);
-        setsockopt(&listener, sockopt::ReceiveTimeout, &patience).unwrap();
-        Self { listener }
-    }
-
-    fn accept(&self) -> Connection {
-        let socket = accept(self.listener.as_raw_fd()).expect("the process connects");
-        // SAFETY: accept(2) has just returned it to us.
-        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-        setsockopt(
-            &socket,
-            sockopt::ReceiveTimeout,
-            &TimeVal::seconds(PATIENCE_S),
-        )
-        .unwrap();
-        Connection(socket)
-    }
-}
-
-impl Connection {
-    fn receive(&self) -> FromProcess {
-        let mut packet = vec![0; local::MAX_REQUEST];
-        let length = recv(self.0.as_raw_fd(), &mut packet, MsgFlags::empty()).expect("a packet");
-        local::decode(&packet[..length], local::MAX_REQUEST).unwrap()
-    }
-
-    fn receive_with_eventfd(&self) -> (FromProcess, Option<OwnedFd>) {
-        let mut packet = vec![0; local::MAX_REQUEST];
-        let mut space = nix::cmsg_space!([RawFd; 1]);
-        let mut buffers = [IoSliceMut::new(&mut packet)];
-        let received = recvmsg::<()>(
-            self.0.as_raw_fd(),
-            &mut buffers,
-            Some(&mut space),
-            MsgFlags::MSG_CMSG_CLOEXEC,
-        )
-        .expect("a packet");
-        let descriptor = received.cmsgs().unwrap().find_map(|message| match message {
-            ControlMessageOwned::ScmRights(descriptors) => descriptors.first().copied(),
-            _ => None,
-        });
-        let length = received.bytes;
-        // SAFETY: recvmsg(2) has just given it to us.
-        let descriptor = descriptor.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-        (
-            local::decode(&packet[..length], local::MAX_REQUEST).unwrap(),
-            descriptor,
-        )
-    }
-
-    fn say(&self, message: &ToProcess) {
-        let packet = local::encode(message, local::MAX_REPLY).unwrap();
-        send(self.0.as_raw_fd(), &packet, MsgFlags::empty()).unwrap();
-    }
-
-    /// The next message that passes; others are passed over.
-    fn wait<T>(&self, mut accept: impl FnMut(FromProcess) -> Option<T>) -> T {
-        loop {
-            if let Some(found) = accept(self.receive()) {
-                return found;
-            }
-        }
-    }
-}
 
 /// The guest went to a lesser host and back before the agent could look.
 #[test]

@@ -10,11 +10,13 @@
     reason = "what fails here fails the test that called it"
 )]
 
-use std::io::{Read, Write};
+pub(crate) mod agent;
+
+use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -40,6 +42,11 @@ fn library() -> PathBuf {
         .unwrap()
 }
 
+/// A compiler and how it is called.
+pub(crate) const C11: &[&str] = &["cc", "-std=c11", "-O1"];
+/// The same for a shared object.
+pub(crate) const SHARED_C11: &[&str] = &["cc", "-std=c11", "-O1", "-shared", "-fPIC"];
+
 /// A folder with a program built from C, and the library by its soname.
 pub(crate) struct Program {
     folder: TempDir,
@@ -48,15 +55,32 @@ pub(crate) struct Program {
 impl Program {
     /// Compiles `source` (a path from the project's root).
     pub(crate) fn build(source: &str) -> Self {
+        Self::build_as(C11, source).unwrap()
+    }
+
+    /// The same, with more options for the compiler.
+    pub(crate) fn build_with(source: &str, options: &[&str]) -> Self {
+        Self::build_as(&[C11, options].concat(), source).unwrap()
+    }
+
+    /// Compiles `source` as `dialect`; `None` where its compiler is missing.
+    pub(crate) fn build_as(dialect: &[&str], source: &str) -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let so = folder.path().join("libisahotplug.so");
         symlink(library(), &so).unwrap();
         symlink(library(), folder.path().join("libisahotplug.so.1")).unwrap();
-        let output = Command::new("cc")
+        let program = Self { folder };
+        program.add("program", dialect, source).then_some(program)
+    }
+
+    /// Compiles `source` as `dialect` into a file of this name beside the program. Whether there is
+    /// a compiler.
+    pub(crate) fn add(&self, name: &str, dialect: &[&str], source: &str) -> bool {
+        let (compiler, options) = dialect.split_first().unwrap();
+        let output = Command::new(compiler)
+            .args(options)
             .args([
-                "-std=c11",
                 "-D_GNU_SOURCE",
-                "-O1",
                 "-g",
                 "-Wall",
                 "-Wextra",
@@ -67,18 +91,21 @@ impl Program {
             .arg(root().join("libisahotplug/include"))
             .arg(root().join(source))
             .arg("-o")
-            .arg(folder.path().join("program"))
+            .arg(self.folder.path().join(name))
             .arg("-L")
-            .arg(folder.path())
+            .arg(self.folder.path())
             .args(["-lisahotplug", "-Wl,-rpath,$ORIGIN"])
-            .output()
-            .unwrap();
+            .output();
+        let output = match output {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return false,
+            other => other.unwrap(),
+        };
         assert!(
             output.status.success(),
-            "{}",
+            "{dialect:?} {source}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
-        Self { folder }
+        true
     }
 
     /// Writes what an agent would have published, so that the program believes
@@ -115,6 +142,11 @@ impl Program {
         }
     }
 
+    /// A file beside the program.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// The agent's directory of the programs run from here.
     pub(crate) fn run_dir(&self) -> &Path {
         self.folder.path()
@@ -128,16 +160,83 @@ impl Program {
     /// The command that runs the program on a CPU that lacks AVX2, FMA, F16C
     /// and BMI2 and raises #UD for them; `None` where qemu-user is missing.
     pub(crate) fn on_lesser_cpu(&self) -> Option<Command> {
+        self.on_cpu("max,-avx2,-fma,-f16c,-bmi2")
+    }
+
+    /// The command that runs the program on a CPU that qemu-user plays; `None` where that is
+    /// missing.
+    pub(crate) fn on_cpu(&self, cpu: &str) -> Option<Command> {
         Command::new("qemu-x86_64").arg("--version").output().ok()?;
         let mut command = Command::new("qemu-x86_64");
-        command.args(["-cpu", "max,-avx2,-fma,-f16c,-bmi2"]);
+        command.args(["-cpu", cpu]);
         command.arg(self.folder.path().join("program"));
         Some(self.with(command))
     }
 
     fn with(&self, mut command: Command) -> Command {
-        command.env("ISAHOTPLUG_RUN_DIR", self.run_dir());
         command
+            .env("ISAHOTPLUG_RUN_DIR", self.run_dir())
+            // cargo's, which comes before the program's own.
+            .env_remove("LD_LIBRARY_PATH");
+        command
+    }
+}
+
+/// A program that is told what to do by lines, and answers by lines.
+pub(crate) struct Dialogue {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+    deadline: Deadline,
+}
+
+impl Dialogue {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let (mut child, deadline) = Deadline::start(command);
+        Self {
+            input: child.stdin.take(),
+            output: BufReader::new(child.stdout.take().unwrap()).lines(),
+            child,
+            deadline,
+        }
+    }
+
+    pub(crate) fn say(&mut self, line: &str) {
+        let input = self.input.as_mut().unwrap();
+        input.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// The next line; `None` when the program has closed its output.
+    pub(crate) fn hear(&mut self) -> Option<String> {
+        self.output.next().map(Result::unwrap)
+    }
+
+    /// Says a line and gives the answer.
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        self.say(line);
+        self.hear().unwrap_or_else(|| panic!("no answer to {line}"))
+    }
+
+    /// The next line that begins so; others are passed over.
+    pub(crate) fn wait_for(&mut self, beginning: &str) -> String {
+        let mut passed = Vec::new();
+        while let Some(line) = self.hear() {
+            if line.starts_with(beginning) {
+                return line;
+            }
+            passed.push(line);
+        }
+        panic!("no {beginning:?} in {passed:#?}")
+    }
+
+    /// The end of its input; the program must end by itself and be content.
+    pub(crate) fn end(mut self) {
+        drop(self.input.take());
+        let rest: Vec<String> = self.output.map(Result::unwrap).collect();
+        let status = self.child.wait().unwrap();
+        assert!(self.deadline.was_kept(), "hangs: {rest:#?}");
+        assert!(status.success(), "{status}: {rest:#?}");
     }
 }
 
@@ -153,6 +252,11 @@ impl Deadline {
     pub(crate) fn start(command: &mut Command) -> (Child, Self) {
         let emulated = command.get_program() == "qemu-x86_64";
         let limit = Duration::from_secs(if emulated { 120 } else { 60 });
+        Self::start_within(command, limit)
+    }
+
+    /// The same, with a time of its own.
+    pub(crate) fn start_within(command: &mut Command, limit: Duration) -> (Child, Self) {
         let child = command.process_group(0).spawn().unwrap();
         let group = child.id().cast_signed();
         let (running, ended) = channel();
