@@ -459,3 +459,236 @@ impl List {
         self.releasing.retain(|entry| entry.thread == me);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use isa::features;
+    use protocol::availability::{Cause, Publication};
+
+    use super::*;
+
+    const WIDE: FeatureSet = features![Sse2, Avx2, Fma];
+    const PLAIN: FeatureSet = features![Sse2];
+
+    unsafe extern "C" fn nothing(_: *mut c_void, _: *const crate::c::isahp_event) -> i32 {
+        0
+    }
+
+    fn now(generation: u64, available: FeatureSet) -> Now {
+        let publication = Publication {
+            generation,
+            available,
+            cause: Cause::Offer,
+            ..Publication::default()
+        };
+        Now {
+            publication,
+            available,
+            ..Now::default()
+        }
+    }
+
+    /// Somebody who was told of generation 1, with everything available.
+    fn somebody(interest: FeatureSet) -> impl FnOnce(u64) -> Registration {
+        move |id| Registration {
+            id,
+            owner: 1,
+            by_poll: false,
+            urgency: Urgency::Eager,
+            priority: 0,
+            after: Vec::new(),
+            subject: Subject::Events {
+                callback: Callback {
+                    function: nothing,
+                    userdata: std::ptr::null_mut(),
+                },
+                interest,
+                in_trap: None,
+            },
+            seen: now(1, WIDE).seen(),
+            pending: None,
+            said: Said::Left,
+            running: None,
+            ended: false,
+            release: None,
+            userdata: Userdata(std::ptr::null_mut()),
+        }
+    }
+
+    struct Present {
+        list: List,
+        at: Instant,
+        now: Now,
+        removing: bool,
+    }
+
+    impl Present {
+        fn new() -> Self {
+            Self {
+                list: List::default(),
+                at: Instant::now(),
+                now: now(1, WIDE),
+                removing: false,
+            }
+        }
+
+        fn add(&mut self, change: impl FnOnce(&mut Registration)) -> u64 {
+            self.list.add(|id| {
+                let mut entry = somebody(FeatureSet::EMPTY)(id);
+                change(&mut entry);
+                entry
+            })
+        }
+
+        fn publish(&mut self, generation: u64, available: FeatureSet) {
+            self.removing = !self.now.available.is_subset(&available);
+            self.now = now(generation, available);
+        }
+
+        /// Who is called next, by the thread.
+        fn next(&mut self) -> Option<u64> {
+            self.next_for(Caller::Thread)
+        }
+
+        fn next_for(&mut self, caller: Caller) -> Option<u64> {
+            self.list
+                .next(&self.now, self.at, caller, true, self.removing)
+                .map(|call| call.id)
+        }
+
+        fn answer(&mut self, id: u64, answer: Answer) {
+            self.list.answered(id, Some(answer), self.at);
+        }
+
+        /// The order in which all are called, if each has left at once.
+        fn order(&mut self) -> Vec<u64> {
+            let mut order = Vec::new();
+            while let Some(id) = self.next() {
+                order.push(id);
+                self.answer(id, Answer::Left);
+            }
+            order
+        }
+
+        fn standing(&self) -> Standing {
+            self.list.standing(&self.now, self.at)
+        }
+    }
+
+    #[test]
+    fn each_is_told_once_of_what_concerns_it() {
+        let mut all = Present::new();
+        let everything = all.add(|_| {});
+        let fma = all.list.add(somebody(features![Fma]));
+        all.publish(2, features![Sse2, Fma]);
+        assert_eq!(all.order(), [everything]);
+        all.publish(3, PLAIN);
+        assert_eq!(all.order(), [everything, fma]);
+        assert_eq!(all.order(), [0u64; 0]);
+        // There and back between two looks: nothing has happened.
+        all.publish(4, WIDE);
+        all.publish(5, PLAIN);
+        assert_eq!(all.order(), [0u64; 0]);
+        assert_eq!(all.standing(), Standing::Left);
+    }
+
+    #[test]
+    fn higher_priorities_come_first_and_equal_ones_as_they_registered() {
+        let mut all = Present::new();
+        let (a, b) = (all.add(|_| {}), all.add(|_| {}));
+        let low = all.add(|entry| entry.priority = -1);
+        let high = all.add(|entry| entry.priority = 7);
+        all.publish(2, PLAIN);
+        assert_eq!(all.order(), [high, a, b, low]);
+    }
+
+    #[test]
+    fn who_builds_upon_others_is_told_last_of_additions_and_first_of_removals() {
+        let mut all = Present::new();
+        let kernels = all.add(|_| {});
+        let blas = all.add(|entry| entry.after = vec![kernels]);
+        // Priorities do not overrule it.
+        let solver = all.add(|entry| {
+            entry.after = vec![blas];
+            entry.priority = 9;
+        });
+        all.publish(2, PLAIN);
+        assert_eq!(all.order(), [solver, blas, kernels]);
+        all.publish(3, WIDE);
+        assert_eq!(all.order(), [kernels, blas, solver]);
+    }
+
+    #[test]
+    fn nobody_overtakes_one_who_needs_time() {
+        let mut all = Present::new();
+        let kernels = all.add(|_| {});
+        let blas = all.add(|entry| entry.after = vec![kernels]);
+        all.publish(2, PLAIN);
+        assert_eq!(all.next(), Some(blas));
+        assert_eq!(all.next(), None, "it is still running");
+        all.answer(blas, Answer::Needs(10));
+        assert_eq!(all.next(), None);
+        all.at += Duration::from_millis(10);
+        assert_eq!(all.next(), Some(blas), "again");
+        all.answer(blas, Answer::Needs(10));
+        assert!(all.list.left(blas), "before the time is over");
+        assert!(!all.list.left(blas));
+        assert_eq!(all.next(), Some(kernels));
+        all.answer(kernels, Answer::Refuse("no".into()));
+        assert_eq!(all.next(), None);
+        assert_eq!(all.standing(), Standing::Refused("no".into()));
+        // A refusal is about one generation.
+        all.publish(3, PLAIN);
+        assert_eq!(all.next(), None);
+        assert_eq!(all.standing(), Standing::Left);
+    }
+
+    #[test]
+    fn only_the_eager_ones_are_waited_for_if_there_are_any() {
+        let mut all = Present::new();
+        let woken = all.add(|entry| entry.urgency = Urgency::Woken);
+        all.publish(2, PLAIN);
+        assert_eq!(all.standing(), Standing::Busy);
+        let eager = all.add(|_| {});
+        assert_eq!(all.next(), Some(woken));
+        assert_eq!(all.next(), Some(eager));
+        assert_eq!(all.standing(), Standing::Busy);
+        all.answer(eager, Answer::Needs(30));
+        assert_eq!(all.standing(), Standing::Needs(30));
+        assert!(all.list.left(eager));
+        assert_eq!(
+            all.standing(),
+            Standing::Left,
+            "the other one is still running"
+        );
+    }
+
+    #[test]
+    fn those_who_poll_are_called_by_their_own_poll_only() {
+        let mut all = Present::new();
+        let polled = all.add(|entry| entry.by_poll = true);
+        all.publish(2, PLAIN);
+        assert_eq!(all.next(), None);
+        assert_eq!(all.next_for(Caller::Poll(2)), None);
+        assert_eq!(all.standing(), Standing::Busy);
+        assert_eq!(all.next_for(Caller::Poll(1)), Some(polled));
+    }
+
+    #[test]
+    fn one_that_has_ended_is_not_called_and_goes_when_it_does_not_run() {
+        let mut all = Present::new();
+        let (first, second) = (all.add(|_| {}), all.add(|_| {}));
+        all.publish(2, PLAIN);
+        assert_eq!(all.next(), Some(first));
+        for id in [first, second] {
+            all.list.get_mut(id).unwrap().ended = true;
+        }
+        let gone = |list: &mut List| -> Vec<u64> {
+            list.take_ended().iter().map(|entry| entry.id).collect()
+        };
+        assert_eq!(gone(&mut all.list), [second]);
+        all.answer(first, Answer::Left);
+        assert_eq!(gone(&mut all.list), [first]);
+        assert_eq!(all.next(), None);
+    }
+}

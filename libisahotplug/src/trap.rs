@@ -794,7 +794,9 @@ extern "C-unwind" fn on_memory_fault(
     if is_sent(signal, code) {
         // SAFETY: as above.
         let (interrupted, sent) = unsafe { (&mut *context.cast::<libc::ucontext_t>(), &*info) };
-        let works = *mask_of(&mut interrupted.uc_sigmask) & MASK == MASK;
+        // Who steps through the handler with a debugger has SIGTRAP unblocked.
+        let all = MASK & !bit(libc::SIGTRAP);
+        let works = *mask_of(&mut interrupted.uc_sigmask) & all == all;
         // In the middle of the handler's work: later.
         if works && let Some((thread, _)) = Local::of_thread() {
             if !thread.hold_if_settled() {

@@ -188,7 +188,22 @@ impl LocalGuest {
     /// # Errors
     /// [`HarnessError::Io`].
     pub fn spawn(&self, program: &Path, library: &Path) -> Result<LocalProcess> {
-        self.spawn_as(Command::new(program), program, library)
+        self.spawn_with(program, &[], library)
+    }
+
+    /// The same with arguments.
+    ///
+    /// # Errors
+    /// [`HarnessError::Io`].
+    pub fn spawn_with(
+        &self,
+        program: &Path,
+        arguments: &[&str],
+        library: &Path,
+    ) -> Result<LocalProcess> {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        self.spawn_as(command, program, library)
     }
 
     pub(crate) fn spawn_as(

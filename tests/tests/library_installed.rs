@@ -352,28 +352,42 @@ fn pkg_config_and_cmake_say_the_version_of_the_workspace() {
 }
 
 #[test]
-fn the_header_compiles_in_every_dialect() {
+fn the_header_compiles_in_every_dialect_of_gcc() {
+    compiles_in_every_dialect(&["gcc", "g++"]);
+}
+
+#[test]
+fn the_header_compiles_in_every_dialect_of_clang() {
+    if !is_there("clang++") {
+        return skip("there is no clang++");
+    }
+    compiles_in_every_dialect(&["clang", "clang++"]);
+}
+
+/// The header twice, by a compiler for C and one for C++.
+fn compiles_in_every_dialect([c, cxx]: &[&str; 2]) {
     let Some(installed) = Installed::get() else {
         return;
     };
-    let source = "#include <isahotplug.h>\n#include <isahotplug.h>\n\
-                  isahp_slot slot = ISAHP_SLOT_INITIALIZER;\n\
-                  int main(void) { return ISAHP_SLOT_CALL(&slot, int (*)(void)) != NULL; }\n";
-    let file = installed.scratch().join("program");
-    std::fs::write(&file, source).expect("a file in the scratch folder");
-    let c = ["c", "c99", "c11", "c17"];
-    let cxx = ["c++", "c++11", "c++14", "c++17", "c++20"];
-    for (compiler, dialects) in [
-        ("gcc", &c[..]),
-        ("g++", &cxx),
-        ("clang", &c),
-        ("clang++", &cxx),
+    let program = "isahp_slot slot = ISAHP_SLOT_INITIALIZER;\n\
+                   static int plain(int n) { return n; }\n\
+                   static ISAHP_SLOT(defined, plain, (plain, \"avx2\"), (plain, \"sse3\"));\n\
+                   int main(void) { return ISAHP_CALL(defined)(1); }\n";
+    let classes = "static isahotplug::slot<int(int)> object{\"object\", plain, {plain, \"avx2\"}};\n\
+                   int called() { return object(1); }\n";
+    for (compiler, language, standards) in [
+        (c, "c", &["c99", "c11", "c17"][..]),
+        (cxx, "c++", &["c++11", "c++14", "c++17", "c++20"]),
     ] {
-        if !is_there(compiler) {
-            skip(&format!("there is no {compiler}"));
-            continue;
-        }
-        let (language, standards) = dialects.split_first().expect("a language");
+        let (suffix, more) = if language == "c" {
+            ("", "")
+        } else {
+            ("pp", classes)
+        };
+        let include = format!("#include <isahotplug.h{suffix}>\n");
+        let file = installed.scratch().join("program");
+        std::fs::write(&file, format!("{include}{include}{program}{more}"))
+            .expect("a file in the scratch folder");
         for standard in standards {
             succeed(
                 Command::new(compiler)

@@ -61,7 +61,8 @@ pub(crate) fn run_test_program(name: &str, arguments: &[&str]) -> Result<ExitCod
     Ok(exit_code(status))
 }
 
-fn build(packages: &[&str], arguments: &[&str]) -> Result<()> {
+/// Builds packages in release.
+pub(crate) fn build(packages: &[&str], arguments: &[&str]) -> Result<()> {
     let mut command = cargo();
     command.args(["build", "--release"]).args(arguments);
     for package in packages {

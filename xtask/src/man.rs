@@ -168,7 +168,8 @@ mod tests {
         // `options` may be NULL; see isahp_stop().\n\
         int32_t isahp_start(const struct isahp_options *options,\n                   int n);\n\n\
         // 1 if it runs, 0 if not.\nint32_t isahp_runs(void);\n\n\
-        /*\n * Calls it:\n *\n *     CALL(a)\n */\n#define ISAHP_CALL(a) \\\n    ((a)())\n";
+        /*\n * Calls it:\n *\n *     CALL(a)\n */\n#define ISAHP_CALL(a) \\\n    ((a)())\n\
+        /*\n * Both.\n */\n#define ISAHP_ONE() one()\n#define ISAHP_TWO() two()\n#ifndef B\n#define B\n";
 
     #[test]
     fn a_function_has_a_page_with_its_declaration_types_and_safety() {
@@ -177,6 +178,8 @@ mod tests {
             pages.keys().map(String::as_str).collect::<Vec<_>>(),
             [
                 "ISAHP_CALL.3",
+                "ISAHP_ONE.3",
+                "ISAHP_TWO.3",
                 "isahotplug.7",
                 "isahp_runs.3",
                 "isahp_start.3"
@@ -196,6 +199,7 @@ mod tests {
         assert!(!pages["isahp_runs.3"].contains(".SH RETURN VALUE"));
         assert!(!pages["isahp_runs.3"].contains("AS-Safe"));
         assert!(pages["ISAHP_CALL.3"].contains("#define ISAHP_CALL(a)\n.EE\n"));
+        assert!(pages["ISAHP_TWO.3"].contains(".SH NAME\nISAHP_TWO \\- both\n"));
         assert!(pages["ISAHP_CALL.3"].contains("Calls it:\n.PP\n.in +4n\n.EX\nCALL(a)\n.EE\n"));
     }
 

@@ -5,7 +5,8 @@ mod run;
 
 use std::sync::LazyLock;
 
-use run::{Cpu, Program};
+use isa::Feature;
+use run::{Cpu, Program, skip};
 
 /// The dynamic linker needs more stack to look up a function than a small one has.
 static SENT: LazyLock<Program> =
@@ -21,6 +22,23 @@ fn dies_of(signal: i32, case: &str, test: &str) {
     EXCEPTIONS.dies_of(signal, Cpu::Native, case, test);
 }
 
+static STEPPED: LazyLock<Program> = LazyLock::new(|| Program::build("stepped", &[]));
+
+/// One instruction for each trap: so that the handler has as many steps each time.
+fn succeeds_in_steps(case: &str, test: &str) {
+    if isa::detect().contains(Feature::Xop) {
+        return skip(test, "this CPU has XOP");
+    }
+    let Some(output) = STEPPED.run(Cpu::Native, case, &[("ISAHOTPLUG_BURST", "0")]) else {
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    if let Some(reason) = text.strip_prefix("skip: ") {
+        return skip(test, reason.trim());
+    }
+    assert!(output.status.success() && text == "ok\n", "{output:?}");
+}
+
 macro_rules! cases {
     ($($test:ident: $how:ident($($argument:expr),+);)+) => {
         $(#[test] fn $test() { $how($($argument),+, stringify!($test)); })+
@@ -32,7 +50,9 @@ cases! {
     a_handler_may_leave_by_a_jump: succeeds(&SENT, "leaving");
     signals_come_on_the_stack_that_the_thread_was_given: succeeds(&SENT, "returning-there");
     a_handler_may_leave_the_stack_that_the_thread_was_given: succeeds(&SENT, "leaving-there");
-    a_signal_at_the_very_end_of_the_handler_is_not_lost: succeeds(&SENT, "at-the-end");
+    a_signal_comes_once_whichever_instruction_of_the_handler_it_meets:
+        succeeds_in_steps("succeeding");
+    a_signal_does_not_keep_faults_of_the_handlers_accesses_from_it: succeeds_in_steps("faulting");
     a_small_alternate_stack_is_enough_for_handlers_that_return:
         succeeds(&SENT, "returning-small");
     a_small_alternate_stack_is_enough_for_a_handler_that_leaves: succeeds(&SENT, "leaving-small");

@@ -22,6 +22,7 @@ cases! {
     a_coroutine_with_a_small_stack_may_trap_at_its_depth: "coroutines";
     an_alternate_stack_of_the_programs_own_is_kept: "owned";
     threads_may_end_by_exit_and_by_cancellation: "ended";
+    a_child_of_a_fork_has_the_stacks_of_threads_that_it_has_not: "forked";
     the_stacks_of_threads_that_have_ended_are_given_back: "given-back";
 }
 

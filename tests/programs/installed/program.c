@@ -68,7 +68,8 @@ int main(int argc, char **argv)
     CHECK(isahp_init(&options) == ISAHP_OK);
 
     CHECK(isahp_feature("avx2", &avx2) == ISAHP_OK);
-    CHECK(isahp_has(avx2) == 0);
+    CHECK(isahp_has(avx2) == 0 && ISAHP_HAS(avx2) == 0);
+    CHECK(ISAHP_GENERATION() == isahp_generation());
     CHECK(isahp_available(&available) == ISAHP_OK);
     CHECK((available.words[avx2 / 64] >> (avx2 % 64) & 1) == 0);
 
@@ -82,7 +83,9 @@ int main(int argc, char **argv)
     CHECK(calls == 0 && times_told == 0);
 
     CHECK(isahp_slot_init(&slot, NULL, variants, 2) == ISAHP_OK);
+    ISAHP_ENTER();
     CHECK(ISAHP_SLOT_CALL(&slot, width_function)() == 128);
+    ISAHP_EXIT();
     CHECK(((width_function)isahp_slot_checked(&slot))() == 128);
 
     if (argc > 1 && strcmp(argv[1], "trap") == 0) {

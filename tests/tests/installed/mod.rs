@@ -102,7 +102,7 @@ impl Installed {
         let declarations = header
             .lines()
             .filter(|line| line.starts_with(|c: char| c.is_ascii_alphabetic()))
-            .filter(|line| !line.starts_with("typedef"));
+            .filter(|line| !line.starts_with("typedef") && !line.starts_with("static"));
         let names = declarations.filter_map(|line| {
             let (before, _) = line.split_once('(')?;
             let name = before.rsplit([' ', '*']).next()?;

@@ -9,10 +9,17 @@ use anyhow::{Context, Result};
 use super::{Place, library, third_party};
 use crate::cargo;
 
+/// What cargo-c does not build.
+const BUILT_BY_CARGO: [&str; 3] = [
+    "isahotplug-guest-agent",
+    "isahotplug-host-notifier",
+    "isahotplug-preload",
+];
+
 /// Installs the library, the daemons, the preload object, and what others want said.
 pub(super) fn install(place: &Place) -> Result<()> {
     library::install(place)?;
-    cargo::build_products()?;
+    cargo::build(&BUILT_BY_CARGO, &[])?;
     let products = cargo::target_dir()?.join("release");
     let programs = place.below_prefix("sbin");
     let libraries = place.libraries();

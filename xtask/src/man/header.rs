@@ -35,6 +35,7 @@ impl Header {
         let mut conventions = None;
         let mut items = Vec::new();
         let mut doc = Vec::new();
+        let mut shared = Vec::new();
         while let Some(line) = lines.next() {
             if let Some(comment) = line.strip_prefix("//") {
                 doc.push(comment.strip_prefix(' ').unwrap_or(comment));
@@ -51,9 +52,17 @@ impl Header {
                 }
                 continue;
             }
-            let doc = std::mem::take(&mut doc);
+            let mut doc = std::mem::take(&mut doc);
+            // Macros that stand together share their comment.
+            if doc.is_empty() && line.starts_with("#define") {
+                doc.clone_from(&shared);
+            }
+            shared.clear();
             if doc.is_empty() {
                 continue;
+            }
+            if line.starts_with("#define") && !line.ends_with('\\') {
+                shared.clone_from(&doc);
             }
             let mut declaration = line.to_owned();
             if !line.starts_with("#define") {
@@ -135,6 +144,10 @@ impl Item {
     fn of(doc: String, declaration: String) -> Option<Self> {
         let (kind, name, declaration) = if let Some(rest) = declaration.strip_prefix("#define ") {
             let name = words(rest).next()?.to_owned();
+            if name.ends_with('_') {
+                // What others are made of.
+                return None;
+            }
             match rest[name.len()..].split_once(')') {
                 Some((arguments, _)) if arguments.starts_with('(') => {
                     let declaration = format!("#define {name}{arguments})");

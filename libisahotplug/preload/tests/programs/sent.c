@@ -241,53 +241,7 @@ static void leaving_small(void)
     receive(SA_ONSTACK);
 }
 
-/*
- * One instruction traps, and one signal is sent at about that time: it comes, though nothing traps any
- * more that would give it back.
- */
-enum { ROUNDS = 20000 };
-static atomic_int round_now;
-
-static void *send_one_each(void *unused)
-{
-    (void)unused;
-    for (int round = 1; round <= ROUNDS; round++) {
-        while (atomic_load(&round_now) != round)
-            sched_yield();
-        for (volatile uint32_t rest = next() % 2000; rest > 0;)
-            rest--;
-        CHECK(pthread_kill(receiver, round % 2 ? SIGSEGV : SIGBUS) == 0);
-    }
-    return NULL;
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000000000ll + now.tv_nsec;
-}
-
-static void at_the_end(void)
-{
-    install(0);
-    pthread_t sender;
-    CHECK(pthread_create(&sender, NULL, send_one_each, NULL) == 0);
-    for (int round = 1; round <= ROUNDS; round++) {
-        atomic_store(&round_now, round);
-        /* No burst goes on from there. */
-        __asm__ volatile("vprotd $1, %%xmm0, %%xmm0\n\tpause" : : : "xmm0");
-        int64_t deadline = now_ns() + 5000000000ll;
-        while (handled[0] + handled[1] != round) {
-            CHECK(now_ns() < deadline);
-            sched_yield();
-        }
-    }
-    CHECK(pthread_join(sender, NULL) == 0);
-}
-
 const struct test_case cases[] = {
-    { "at-the-end", at_the_end },
     { "returning", returning },
     { "leaving", leaving },
     { "returning-there", returning_there },

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <threads.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -154,6 +155,49 @@ static void ended(void)
     CHECK(pthread_join(thread, &result) == 0 && result == PTHREAD_CANCELED);
 }
 
+/*
+ * A child of a fork has none of the other threads, which may all have been in the handler at that
+ * moment, on stacks that the handler lends to threads whose own is small.
+ */
+enum { BUSY = 48 };
+static volatile bool finished;
+
+static void use_small_stack(void)
+{
+    stack_t small = { .ss_sp = malloc(8192), .ss_size = 8192 };
+    CHECK(small.ss_sp != NULL && sigaltstack(&small, NULL) == 0);
+}
+
+static void *traps_on(void *unused)
+{
+    use_small_stack();
+    while (!finished)
+        check_trap();
+    return unused;
+}
+
+static void forked(void)
+{
+    pthread_t busy[BUSY];
+    for (int i = 0; i < BUSY; i++)
+        CHECK(pthread_create(&busy[i], NULL, traps_on, NULL) == 0);
+    use_small_stack();
+    for (int i = 0; i < 20; i++) {
+        check_trap();
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(20);
+            check_trap();
+            _exit(0);
+        }
+        int status = -1;
+        CHECK(waitpid(child, &status, 0) == child && status == 0);
+    }
+    finished = true;
+    for (int i = 0; i < BUSY; i++)
+        CHECK(pthread_join(busy[i], NULL) == 0);
+}
+
 static long number_in(const char *file, const char *name)
 {
     char line[256];
@@ -237,5 +281,5 @@ static void costs_trapping(void)
 const struct test_case cases[] = {
     { "threads", threads },         { "coroutines", coroutines }, { "owned", owned },
     { "ended", ended },             { "given-back", given_back }, { "costs-idle", costs_idle },
-    { "costs-trapping", costs_trapping }, { NULL, NULL },
+    { "costs-trapping", costs_trapping }, { "forked", forked }, { NULL, NULL },
 };
