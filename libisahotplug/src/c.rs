@@ -309,6 +309,7 @@ pub(crate) fn c_set(set: FeatureSet) -> isahp_set {
 ///
 /// Each success counts, and wants an isahp_unload(). Where another copy of the library serves the
 /// process already this one joins it: there is one handler and one connection with the agent.
+/// Flags count in the first isahp_init() of each copy.
 ///
 /// After fork() the child keeps the handler, the slots and the registrations. It gets events from
 /// its first isahp_init(), isahp_poll(), isahp_register() or isahp_slot_init() on.

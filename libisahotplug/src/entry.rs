@@ -510,6 +510,10 @@ pub(crate) unsafe extern "C" fn slot_init(
             return Err(Error::NotInitialised);
         }
         runtime::with(|state| {
+            if content.sectioned {
+                // Until the agent has confirmed that it waits for this slot's features, too.
+                slots::allow_silent(!page::is_agents());
+            }
             let forced = state.forced_variant(name, &content.names);
             // SAFETY: an isahp_slot begins with a pointer, which from now on is
             // only touched atomically; it stays, says the caller.

@@ -128,12 +128,11 @@ impl Link {
         self.reported = FeatureSet::EMPTY;
     }
 
-    /// Whether the agent has confirmed that planned removals wait for this process.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.unconfirmed == 0
-            && self
-                .told
-                .is_some_and(|(_, urgency)| urgency == Urgency::Eager)
+    /// Whether the agent has confirmed that planned removals of what is `wanted` now wait for this
+    /// process.
+    pub(crate) fn is_awaited(&self, wanted: Option<(FeatureSet, Urgency)>) -> bool {
+        let eager = wanted.is_some_and(|(_, urgency)| urgency == Urgency::Eager);
+        eager && self.unconfirmed == 0 && self.told == wanted
     }
 
     pub(crate) fn owe_left(&mut self, generation: u64) {

@@ -201,7 +201,8 @@ pub(crate) enum Started {
 /// Starts the library for `owner`, 0 for a new one, or counts once more.
 pub(crate) fn init(owner: u64, options: Options) -> Result<Started, Error> {
     let mut guard = lock();
-    if guard.is_none() {
+    let is_new = guard.is_none();
+    if is_new {
         match start(&options)? {
             Ok(state) => *guard = Some(state),
             Err(other) => return Ok(Started::Elsewhere(other)),
@@ -212,6 +213,9 @@ pub(crate) fn init(owner: u64, options: Options) -> Result<Started, Error> {
     if added.is_err() && state.owners.is_empty() {
         // There is no thread yet.
         stop(&mut guard);
+    } else if is_new {
+        // Once more, now that there is somebody to tell what is wrong with the page.
+        state.attach();
     }
     added.map(Started::Here)
 }
@@ -229,9 +233,15 @@ fn start(
     let descriptors = Arc::new(Descriptors::new()?);
     if !options.no_trap {
         TRAPS.ring(descriptors.wake.as_fd().as_raw_fd());
-        if let trap::Installed::Elsewhere(other) = trap::install()? {
-            TRAPS.ring(-1);
-            return Ok(Err(other));
+        match trap::install() {
+            Ok(trap::Installed::Here) => {}
+            other => {
+                // The descriptors go.
+                TRAPS.ring(-1);
+                if let trap::Installed::Elsewhere(other) = other? {
+                    return Ok(Err(other));
+                }
+            }
         }
     }
     let run_dir = options
@@ -802,7 +812,7 @@ impl State {
             self.say(text);
         }
         // Without an agent nobody takes anything away; with one, it has to wait for this process.
-        slots::allow_silent(!page::is_agents() || self.link.is_awaited());
+        slots::allow_silent(!page::is_agents() || self.link.is_awaited(wanted));
     }
 
     /// Says what there is to say to the agent, and to whoever else has something to do.

@@ -51,7 +51,12 @@ const AREAS: [Area; 9] = [
     },
     Area {
         name: "library",
-        packages: &["isahotplug", "isahotplug-preload", "isahotplug-dispatch"],
+        packages: &[
+            "isahotplug",
+            "isahotplug-preload",
+            "isahotplug-dispatch",
+            "isahotplug-example-rust",
+        ],
         test_files: &["library_"],
     },
     Area {

@@ -47,6 +47,7 @@ pub mod local;
 mod message;
 pub mod page;
 mod strikes;
+mod sync;
 mod text;
 mod time;
 mod wire_set;

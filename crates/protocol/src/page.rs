@@ -39,12 +39,13 @@
 //! load of the word at byte 16.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::sync::atomic::Ordering;
 
 use isa::{Feature, FeatureSet, WORDS};
 
 use crate::availability::{Cause, Publication};
 use crate::message::{Epoch, HostIdentity};
+use crate::sync::{AtomicU64, again, fence};
 use crate::time::Moment;
 
 /// Length of the page and its file, in bytes.
@@ -61,7 +62,11 @@ const IDENTITY: usize = 4;
 
 const HEAD_WORDS: usize = 8;
 const SLOT_WORDS: usize = 32;
+#[cfg(not(loom))]
 const REST_WORDS: usize = SIZE / 8 - HEAD_WORDS - 2 * SLOT_WORDS - 2;
+/// loom's threads have little stack.
+#[cfg(loom)]
+const REST_WORDS: usize = 0;
 
 const CAUSE: usize = 1;
 const SINCE: usize = 2;
@@ -111,7 +116,7 @@ pub enum PageError {
 /// it is and whoever writes: every access is an aligned atomic load or store,
 /// and any bytes are valid words. On a read-only mapping only the methods of
 /// readers may be called.
-#[repr(C, align(4096))]
+#[cfg_attr(not(loom), repr(C, align(4096)))]
 pub struct Page {
     head: [AtomicU64; HEAD_WORDS],
     slots: [[AtomicU64; SLOT_WORDS]; 2],
@@ -119,6 +124,7 @@ pub struct Page {
     _rest: [AtomicU64; REST_WORDS],
 }
 
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Page>() == SIZE);
 
 impl fmt::Debug for Page {
@@ -137,6 +143,21 @@ impl Default for Page {
 
 impl Page {
     /// A page of zeroes, as a new file of [`SIZE`] bytes is.
+    #[cfg(loom)]
+    pub fn new() -> Self {
+        let slot = |_| {
+            core::array::from_fn(|i| AtomicU64::new([0, AVAILABLE, UNSAFE_SILENT].contains(&i)))
+        };
+        Self {
+            head: core::array::from_fn(|i| AtomicU64::new(i == GENERATION)),
+            slots: core::array::from_fn(slot),
+            deadlines: core::array::from_fn(|_| AtomicU64::new(true)),
+            _rest: core::array::from_fn(|_| AtomicU64::new(false)),
+        }
+    }
+
+    /// A page of zeroes, as a new file of [`SIZE`] bytes is.
+    #[cfg(not(loom))]
     pub const fn new() -> Self {
         Self {
             head: [const { AtomicU64::new(0) }; HEAD_WORDS],
@@ -209,6 +230,7 @@ impl Page {
             if found == expected && slot[0].load(Ordering::Relaxed) == expected {
                 return decode(&copy, deadline);
             }
+            again();
         }
         Err(PageError::Torn { expected, found })
     }
@@ -231,6 +253,7 @@ impl Page {
             if slot[0].load(Ordering::Relaxed) == generation {
                 return word >> (id % 64) & 1 == 1;
             }
+            again();
         }
         false
     }
@@ -248,6 +271,18 @@ impl Page {
     /// lock the page itself). The publication's generation must be one more
     /// than the page's, or anything in a page that holds nothing.
     pub fn publish(&self, publication: &Publication) {
+        self.fill(publication);
+        self.head[GENERATION].store(publication.generation, Ordering::Release);
+    }
+
+    /// For models: a writer that dies before the store that publishes.
+    #[cfg(loom)]
+    pub fn publish_half(&self, publication: &Publication) {
+        self.fill(publication);
+    }
+
+    /// All but the store that publishes.
+    fn fill(&self, publication: &Publication) {
         let slot = self.slot(publication.generation);
         slot[0].store(0, Ordering::Relaxed);
         // A reader that sees any word below also sees that the slot is void.
@@ -259,7 +294,6 @@ impl Page {
         self.deadline(publication.generation)
             .store(deadline, Ordering::Relaxed);
         slot[0].store(publication.generation, Ordering::Release);
-        self.head[GENERATION].store(publication.generation, Ordering::Release);
     }
 
     /// The writer: tells readers to open the page anew.

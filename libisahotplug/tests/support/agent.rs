@@ -2,6 +2,8 @@
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, accept,
@@ -59,6 +61,13 @@ impl Connection {
         local::decode(&packet[..length], local::MAX_REQUEST).unwrap()
     }
 
+    /// `None` when the process is gone, or silent for too long.
+    fn try_receive(&self) -> Option<FromProcess> {
+        let mut packet = vec![0; local::MAX_REQUEST];
+        let length = recv(self.0.as_raw_fd(), &mut packet, MsgFlags::empty()).ok()?;
+        local::decode(packet.get(..length)?, local::MAX_REQUEST).ok()
+    }
+
     pub(crate) fn receive_with_eventfd(&self) -> (FromProcess, Option<OwnedFd>) {
         let mut packet = vec![0; local::MAX_REQUEST];
         let mut space = nix::cmsg_space!([RawFd; 1]);
@@ -98,10 +107,11 @@ impl Connection {
     }
 }
 
-/// A process that has registered with an agent, and the agent's side of it.
+/// A process that has registered with an agent, which welcomes it as often as it says what it wants
+/// to hear, and keeps what else it says.
 pub(crate) struct Registered {
-    pub(crate) connection: Connection,
     eventfd: OwnedFd,
+    said: Receiver<FromProcess>,
 }
 
 impl Registered {
@@ -113,13 +123,25 @@ impl Registered {
             matches!(message, FromProcess::Register { .. }),
             "{message:?}"
         );
-        connection.say(&ToProcess::Welcome {
+        let welcome = ToProcess::Welcome {
             version: 1,
             generation,
+        };
+        connection.say(&welcome);
+        let (sender, said) = channel();
+        std::thread::spawn(move || {
+            // Until the process is gone, or the test.
+            while let Some(message) = connection.try_receive() {
+                if matches!(message, FromProcess::Register { .. }) {
+                    connection.say(&welcome);
+                } else if sender.send(message).is_err() {
+                    return;
+                }
+            }
         });
         Self {
-            connection,
             eventfd: eventfd.expect("an eventfd comes with it"),
+            said,
         }
     }
 
@@ -130,15 +152,18 @@ impl Registered {
 
     /// What the process says next of this generation: "left", "refuse REASON" or "needs MS".
     pub(crate) fn verdict(&self, of: u64) -> String {
-        self.connection.wait(|message| match message {
-            FromProcess::Left { generation } if generation == of => Some("left".into()),
-            FromProcess::Refuse { generation, reason } if generation == of => {
-                Some(format!("refuse {}", reason.as_str()))
+        let patience = Duration::from_secs(PATIENCE_S.unsigned_abs());
+        loop {
+            match self.said.recv_timeout(patience).expect("a verdict") {
+                FromProcess::Left { generation } if generation == of => return "left".into(),
+                FromProcess::Refuse { generation, reason } if generation == of => {
+                    return format!("refuse {}", reason.as_str());
+                }
+                FromProcess::Needs { generation, ms, .. } if generation == of => {
+                    return format!("needs {ms}");
+                }
+                _ => {}
             }
-            FromProcess::Needs { generation, ms, .. } if generation == of => {
-                Some(format!("needs {ms}"))
-            }
-            _ => None,
-        })
+        }
     }
 }

@@ -29,7 +29,11 @@ use tempfile::TempDir;
 
 /// The root of the project.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = package
+        .ancestors()
+        .find(|folder| folder.join("Cargo.lock").exists());
+    root.unwrap().to_owned()
 }
 
 /// Where cargo has put the shared object beside this test.
@@ -65,12 +69,17 @@ impl Program {
 
     /// Compiles `source` as `dialect`; `None` where its compiler is missing.
     pub(crate) fn build_as(dialect: &[&str], source: &str) -> Option<Self> {
-        let folder = TempDir::new().unwrap();
-        let so = folder.path().join("libisahotplug.so");
-        symlink(library(), &so).unwrap();
-        symlink(library(), folder.path().join("libisahotplug.so.1")).unwrap();
-        let program = Self { folder };
+        let program = Self::without_program();
+        for name in ["libisahotplug.so", "libisahotplug.so.1"] {
+            symlink(library(), program.file(name)).unwrap();
+        }
         program.add("program", dialect, source).then_some(program)
+    }
+
+    /// Only the folder, as the agent's directory of a program that is built otherwise.
+    pub(crate) fn without_program() -> Self {
+        let folder = TempDir::new().unwrap();
+        Self { folder }
     }
 
     /// Compiles `source` as `dialect` into a file of this name beside the program. Whether there is
