@@ -4,6 +4,8 @@
 #include <alloca.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/mman.h>
@@ -159,8 +161,9 @@ static void ended(void)
  * A child of a fork has none of the other threads, which may all have been in the handler at that
  * moment, on stacks that the handler lends to threads whose own is small.
  */
-enum { BUSY = 48 };
+enum { BUSY = 64 };
 static volatile bool finished;
+static atomic_int begun;
 
 static void use_small_stack(void)
 {
@@ -171,6 +174,8 @@ static void use_small_stack(void)
 static void *traps_on(void *unused)
 {
     use_small_stack();
+    check_trap();
+    begun++;
     while (!finished)
         check_trap();
     return unused;
@@ -182,8 +187,10 @@ static void forked(void)
     for (int i = 0; i < BUSY; i++)
         CHECK(pthread_create(&busy[i], NULL, traps_on, NULL) == 0);
     use_small_stack();
-    for (int i = 0; i < 20; i++) {
-        check_trap();
+    /* This thread does not trap: the stack that it gave back would be free. */
+    while (begun < BUSY)
+        sched_yield();
+    for (int i = 0; i < 4; i++) {
         pid_t child = fork();
         if (child == 0) {
             alarm(20);
