@@ -314,6 +314,7 @@ extern "C" {
 //
 // Each success counts, and wants an isahp_unload(). Where another copy of the library serves the
 // process already this one joins it: there is one handler and one connection with the agent.
+// Flags count in the first isahp_init() of each copy.
 //
 // After fork() the child keeps the handler, the slots and the registrations. It gets events from
 // its first isahp_init(), isahp_poll(), isahp_register() or isahp_slot_init() on.
@@ -668,7 +669,7 @@ static inline void isahp_enter_inline(void)
     }
     uint64_t word = __atomic_load_n(&mine->word, __ATOMIC_RELAXED);
     word = word ? word + 1 : __atomic_load_n(&mine->outermost, __ATOMIC_ACQUIRE);
-    __atomic_store_n(&mine->word, word, __ATOMIC_RELAXED);
+    __atomic_store_n(&mine->word, word, __ATOMIC_RELEASE);
     /* The library makes other CPUs see it in time (membarrier(2)). */
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }

@@ -87,7 +87,7 @@ pub(crate) fn add(callback: Callback, interest: FeatureSet) -> &'static Node {
 /// Returns when it is not running any more. Not from a trap handler.
 pub(crate) fn remove(node: &'static Node) {
     node.alive.store(false, Ordering::SeqCst);
-    TRAPS.wait_for_handlers();
+    TRAPS.grace.wait();
 }
 
 impl Node {

@@ -28,7 +28,7 @@ use crate::registrations::{Call, Caller, List, Registration, Standing, Subject, 
 use crate::section::{self, Epoch};
 
 use crate::trap::TRAPS;
-use crate::{fork, in_trap, page, slots, trap};
+use crate::{ending, fork, in_trap, page, slots, trap};
 
 /// How often a program that polls pays for a look at the connection; as long, too, may the descriptor
 /// that it waits for stay readable in vain.
@@ -374,7 +374,7 @@ fn stop(guard: &mut Guard) -> Option<JoinHandle<()>> {
     let mut state = guard.take()?;
     let thread = state.end_thread();
     TRAPS.ring(-1);
-    TRAPS.wait_for_handlers();
+    TRAPS.grace.wait();
     trap::uninstall();
     section::stop();
     page::stop();
@@ -557,29 +557,24 @@ pub(crate) fn unregister(id: u64) -> Result<(), Error> {
 
 /// Waits for the callback of a registration that has ended, unless this thread is in it.
 pub(crate) fn await_end(id: u64) -> Result<(), Error> {
-    let mut guard = lock();
-    let me = thread::current().id();
-    let mut result = Ok(());
-    while let Some(held) = guard.as_deref_mut() {
-        held.waiting.retain(|waiter| *waiter != (me, id));
-        match held.list.runner(id) {
-            Some(runner) if runner != me => {}
-            _ => break,
-        }
-        if held.waits_for_itself(me, id) {
-            result = Err(Error::Busy);
-            break;
-        }
-        held.waiting.push((me, id));
-        guard = CHANGED.wait(guard).unwrap_or_else(PoisonError::into_inner);
-    }
+    let (mut guard, result) = ending::wait(lock(), &CHANGED, id, Option::as_deref_mut);
     let ended = guard
         .as_deref_mut()
         .map_or_else(Vec::new, |held| held.list.take_ended());
     CHANGED.notify_all();
     drop(guard);
     release(ended);
-    result
+    result.map_err(|ending::WaitsForItself| Error::Busy)
+}
+
+impl ending::Callbacks for State {
+    fn runner(&self, id: u64) -> Option<ThreadId> {
+        self.list.runner(id)
+    }
+
+    fn waiting(&mut self) -> &mut Vec<(ThreadId, u64)> {
+        &mut self.waiting
+    }
 }
 
 impl State {
@@ -655,27 +650,6 @@ impl State {
                 in_trap::remove(node);
             }
         }
-    }
-
-    /// Whether the callback `id` runs on a thread that waits, over any number of others, for one
-    /// that `me` runs.
-    fn waits_for_itself(&self, me: ThreadId, id: u64) -> bool {
-        let mut seen = Vec::new();
-        let mut next = vec![id];
-        while let Some(id) = next.pop() {
-            let Some(runner) = self.list.runner(id) else {
-                continue;
-            };
-            if runner == me {
-                return true;
-            }
-            if !seen.contains(&runner) {
-                seen.push(runner);
-                let waits = self.waiting.iter().filter(|(waiter, _)| *waiter == runner);
-                next.extend(waits.map(|(_, id)| *id));
-            }
-        }
-        false
     }
 
     /// The agent is told of a new interest at the next dispatch.
@@ -784,7 +758,7 @@ impl State {
             {
                 all |= features.is_empty();
                 interest = Some(interest.unwrap_or_default().union(*features));
-                urgency = Some(urgency.map_or(entry.urgency, |other| more(other, entry.urgency)));
+                urgency = Some(urgency.map_or(entry.urgency, |other| other.or(entry.urgency)));
             }
         }
         let interest = if all {
@@ -957,15 +931,6 @@ impl State {
 pub(crate) fn forked(guard: &mut Guard) {
     if let Some(state) = guard.as_deref_mut() {
         state.forked();
-    }
-}
-
-/// The more urgent one: a process has but one connection.
-pub(crate) fn more(one: Urgency, other: Urgency) -> Urgency {
-    match (one, other) {
-        (Urgency::Eager, _) | (_, Urgency::Eager) => Urgency::Eager,
-        (Urgency::Woken, _) | (_, Urgency::Woken) => Urgency::Woken,
-        (Urgency::Lazy, Urgency::Lazy) => Urgency::Lazy,
     }
 }
 

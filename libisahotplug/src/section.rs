@@ -13,34 +13,22 @@
 //! are part of the ABI, as `isahp_section`.
 
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence, fence,
-};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use crate::c::isahp_section;
+pub(crate) use crate::epoch::Epoch;
+use crate::epoch::{Clock, Word};
 use crate::local::local;
 
-/// One thread's. The word holds the epoch in which the outermost section began in its upper half,
-/// and how deep sections are nested in its lower; 0 outside. Only the thread itself writes it, in
-/// one store each time, so that its signal handlers may have sections too.
+/// One thread's; as C sees it, an isahp_section.
 #[repr(C, align(64))]
 pub(crate) struct Record {
-    word: AtomicU64,
-    /// What the word is in an outermost section: the epoch, and a depth of 1.
-    outermost: AtomicU64,
-    /// The header's code must call: a fence is needed, or this copy of the library serves nobody.
-    slow: AtomicU32,
+    word: Word,
     /// The thread, as the kernel numbers it; 0 for nobody.
     owner: AtomicU32,
 }
 
-const _: () = assert!(core::mem::offset_of!(Record, owner) + 4 == size_of::<isahp_section>());
-
-const DEPTH: u64 = 0xffff_ffff;
-
-fn outermost(epoch: u64) -> u64 {
-    epoch << 32 | 1
-}
+const _: () = assert!(size_of::<Word>() == size_of::<isahp_section>());
 
 /// Records of a page.
 const COUNT: usize = 63;
@@ -54,9 +42,7 @@ struct Chunk {
 const _: () = assert!(size_of::<Chunk>() == 4096);
 
 static CHUNKS: AtomicPtr<Chunk> = AtomicPtr::new(null_mut());
-static EPOCH: AtomicU64 = AtomicU64::new(1);
-/// The fast side needs a fence of its own.
-static FENCED: AtomicBool = AtomicBool::new(true);
+static CLOCK: Clock = Clock::new();
 
 /// membarrier(2)'s commands (include/uapi/linux/membarrier.h).
 const PRIVATE_EXPEDITED: i32 = 1 << 3;
@@ -70,20 +56,17 @@ fn membarrier(command: i32) -> bool {
 /// Registers the process with membarrier(2); sections that began before had a fence.
 pub(crate) fn init() {
     if membarrier(REGISTER_PRIVATE_EXPEDITED) {
-        FENCED.store(false, Ordering::SeqCst);
-    }
-    let slow = FENCED.load(Ordering::SeqCst);
-    for record in records() {
-        record.slow.store(slow.into(), Ordering::SeqCst);
+        CLOCK.rely_on_barrier(words());
     }
 }
 
 /// Nobody is served any more: who has kept his record must ask anew.
 pub(crate) fn stop() {
-    FENCED.store(true, Ordering::SeqCst);
-    for record in records() {
-        record.slow.store(1, Ordering::SeqCst);
-    }
+    CLOCK.rely_on_fences(words());
+}
+
+fn words() -> impl Iterator<Item = &'static Word> + Clone {
+    records().map(|record| &record.word)
 }
 
 /// Begins a section of the calling thread. Async-signal-safe.
@@ -92,7 +75,7 @@ pub(crate) fn enter() {
     let record = local().record.load(Ordering::Relaxed);
     // SAFETY: null, or a record, which live for ever.
     match unsafe { record.as_ref() } {
-        Some(record) => record.enter(),
+        Some(record) => CLOCK.enter(&record.word),
         None => enter_first(),
     }
 }
@@ -109,7 +92,7 @@ pub(crate) fn exit() {
     let record = local().record.load(Ordering::Relaxed);
     // SAFETY: as in `enter`.
     if let Some(record) = unsafe { record.as_ref() } {
-        record.exit();
+        record.word.exit();
     }
 }
 
@@ -126,55 +109,18 @@ extern "C" fn enter_first() {
     if let Some(mine) = unsafe { mine.as_ref() } {
         // A signal handler was quicker.
         record.owner.store(0, Ordering::Release);
-        return mine.enter();
+        return CLOCK.enter(&mine.word);
     }
     local
         .record
         .store(core::ptr::from_ref(record).cast_mut(), Ordering::Relaxed);
-    record.enter();
-}
-
-/// Out of the way of those who need none; `extern "C"` because that cannot unwind, so that the
-/// caller need not prepare for it.
-#[cold]
-#[inline(never)]
-extern "C" fn full_fence() {
-    fence(Ordering::SeqCst);
+    CLOCK.enter(&record.word);
 }
 
 impl Record {
-    #[inline]
-    fn enter(&self) {
-        let word = self.word.load(Ordering::Relaxed);
-        let inside = if word == 0 {
-            // Acquire: who sees the new epoch sees what it is about.
-            self.outermost.load(Ordering::Acquire)
-        } else {
-            word + 1
-        };
-        self.word.store(inside, Ordering::Relaxed);
-        compiler_fence(Ordering::SeqCst);
-        if FENCED.load(Ordering::Relaxed) {
-            full_fence();
-        }
-    }
-
-    #[inline]
-    fn exit(&self) {
-        let word = self.word.load(Ordering::Relaxed);
-        let left = match word & DEPTH {
-            0 | 1 => 0,
-            _ => word - 1,
-        };
-        self.word.store(left, Ordering::Release);
-    }
-
     /// Whether its thread is inside since before `epoch`.
-    fn is_inside_since_before(&self, epoch: u64) -> bool {
-        // Once more: the record may have been claimed while the epoch began.
-        self.outermost.fetch_max(outermost(epoch), Ordering::AcqRel);
-        let word = self.word.load(Ordering::Acquire);
-        word & DEPTH != 0 && word >> 32 < epoch && !self.take_from_dead()
+    fn is_inside_since_before(&self, epoch: Epoch) -> bool {
+        self.word.is_inside_since_before(epoch) && !self.take_from_dead()
     }
 
     /// Whether its thread has ended; the record is free then.
@@ -191,7 +137,7 @@ impl Record {
             self.owner
                 .compare_exchange(owner, CLEANING, Ordering::AcqRel, Ordering::Relaxed);
         if free.is_ok() {
-            self.word.store(0, Ordering::Relaxed);
+            self.word.clear();
             self.owner.store(0, Ordering::Release);
         }
         true
@@ -204,10 +150,7 @@ impl Record {
         if free.is_err() {
             return false;
         }
-        let epoch = EPOCH.load(Ordering::Acquire);
-        self.outermost.store(outermost(epoch), Ordering::Release);
-        let slow = FENCED.load(Ordering::SeqCst);
-        self.slow.store(slow.into(), Ordering::SeqCst);
+        CLOCK.start(&self.word);
         true
     }
 }
@@ -237,13 +180,13 @@ fn thread() -> u32 {
     u32::try_from(thread).unwrap_or(CLEANING - 1)
 }
 
-fn chunks() -> impl Iterator<Item = &'static Chunk> {
+fn chunks() -> impl Iterator<Item = &'static Chunk> + Clone {
     // SAFETY: null, or a chunk, which live for ever.
     let follow = |chunk: &AtomicPtr<Chunk>| unsafe { chunk.load(Ordering::Acquire).as_ref() };
     std::iter::successors(follow(&CHUNKS), move |chunk| follow(&chunk.next))
 }
 
-fn records() -> impl Iterator<Item = &'static Record> {
+fn records() -> impl Iterator<Item = &'static Record> + Clone {
     chunks().flat_map(|chunk| &chunk.records)
 }
 
@@ -286,36 +229,21 @@ fn add_chunk() -> Option<&'static Chunk> {
     }
 }
 
-/// Sections that began before this moment; see [`begin`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Epoch(u64);
-
 /// Whoever enters a section from now on sees what the caller has stored before.
 pub(crate) fn begin() -> Epoch {
-    let epoch = EPOCH.fetch_add(1, Ordering::AcqRel) + 1;
-    for record in records() {
-        record
-            .outermost
-            .fetch_max(outermost(epoch), Ordering::AcqRel);
-    }
-    if FENCED.load(Ordering::Relaxed) || !membarrier(PRIVATE_EXPEDITED) {
-        // Refused from now on (a sandbox has come since `init`): who enters later has a fence.
-        // What is still in a store buffer gets out of it in far less than this time.
-        if !FENCED.swap(true, Ordering::SeqCst) {
-            for record in records() {
-                record.slow.store(1, Ordering::SeqCst);
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        fence(Ordering::SeqCst);
-    }
-    Epoch(epoch)
+    // membarrier(2) may be refused though it was not at `init`: a sandbox has come since. What is
+    // still in a store buffer gets out of it in far less than this time.
+    CLOCK.begin(
+        words(),
+        || membarrier(PRIVATE_EXPEDITED),
+        || std::thread::sleep(std::time::Duration::from_millis(1)),
+    )
 }
 
 impl Epoch {
     /// Whether every thread has left the sections that began before.
     pub(crate) fn is_over(self) -> bool {
-        !records().any(|record| record.is_inside_since_before(self.0))
+        !records().any(|record| record.is_inside_since_before(self))
     }
 }
 
@@ -326,7 +254,7 @@ pub(crate) fn forked() {
         if core::ptr::eq(record, mine) {
             record.owner.store(thread(), Ordering::Release);
         } else {
-            record.word.store(0, Ordering::Relaxed);
+            record.word.clear();
             record.owner.store(0, Ordering::Release);
         }
     }

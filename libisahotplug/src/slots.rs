@@ -5,17 +5,19 @@
 //! is dead, and free for the next slot, once no handler runs that may have seen
 //! it alive.
 
-use std::cell::UnsafeCell;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use dispatch::{Variant, choose};
 use isa::FeatureSet;
 use protocol::local::Urgency;
 
 use crate::page;
-use crate::runtime::{Error, more};
+use crate::runtime::Error;
+use crate::sync::{
+    AtomicBool, AtomicPtr, AtomicUsize, Mutex, MutexGuard, UnsafeCell, fence, shared, switch,
+};
 use crate::trap::TRAPS;
 
 /// Where the function in force is stored: the first word of a C slot.
@@ -76,11 +78,13 @@ pub(crate) struct Node {
 // true; everything else is atomic or never changes.
 unsafe impl Sync for Node {}
 
-static HEAD: AtomicPtr<Node> = AtomicPtr::new(ptr::null_mut());
-/// Serialises everybody but the trap handler.
-static CHANGES: Mutex<()> = Mutex::new(());
-/// Variants that use silent features may be in force: nobody waits for this process otherwise.
-static SILENT: AtomicBool = AtomicBool::new(false);
+shared! {
+    static HEAD: AtomicPtr<Node> = AtomicPtr::new(ptr::null_mut());
+    /// Serialises everybody but the trap handler.
+    static CHANGES: Mutex<()> = Mutex::new(());
+    /// Variants that use silent features may be in force: nobody waits for this process otherwise.
+    static SILENT: AtomicBool = AtomicBool::new(false);
+}
 
 /// Held over a fork, so that the child finds the list whole.
 pub(crate) fn hold() -> MutexGuard<'static, ()> {
@@ -125,19 +129,24 @@ pub(crate) fn allow_silent_after_fork(allow: bool) {
 }
 
 impl Node {
-    /// The content, if alive.
-    pub(crate) fn content(&self) -> Option<&Content> {
-        if !self.alive.load(Ordering::SeqCst) {
+    /// Calls `read` with the content, if alive. Under CHANGES, or in a trap handler.
+    fn content<R>(&self, read: impl FnOnce(&Content) -> R) -> Option<R> {
+        if !self.alive.load(Ordering::Acquire) {
             return None;
         }
-        // SAFETY: written only by `add`, under CHANGES, while not alive and
-        // after `remove` has waited for every handler that saw it alive.
-        unsafe { (*self.content.get()).as_ref() }
+        self.content.with(|content| {
+            // SAFETY: written only by `add` and `bury`, under CHANGES, while not alive and after
+            // `bury` has waited for every handler that saw it alive.
+            unsafe { &*content }.as_ref().map(read)
+        })
     }
 
     fn is_at(&self, target: Target) -> bool {
-        self.content()
-            .is_some_and(|content| content.target == target)
+        self.content(|content| content.target == target) == Some(true)
+    }
+
+    fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
     }
 
     /// The index of the variant in force.
@@ -146,22 +155,22 @@ impl Node {
     }
 
     fn update(&self, usable: FeatureSet) {
-        let Some(content) = self.content() else {
-            return;
-        };
-        let variants = &content.variants;
-        let forced = self.forced.load(Ordering::Acquire).wrapping_sub(1);
-        let best = match variants.get(forced) {
-            Some(variant) if variant.features.is_subset(&usable) => Some(forced),
-            _ => choose(variants, usable),
-        };
-        let Some((index, variant)) = best.and_then(|best| Some((best, variants.get(best)?))) else {
-            return;
-        };
-        self.index.store(index, Ordering::Release);
-        // SAFETY: alive, so the registrant keeps the atomic alive: `remove`
-        // waits for handlers after clearing `alive`, and takes CHANGES.
-        unsafe { (*content.target.0).store(variant.function.0, Ordering::Release) };
+        self.content(|content| {
+            let variants = &content.variants;
+            let forced = self.forced.load(Ordering::Acquire).wrapping_sub(1);
+            let best = match variants.get(forced) {
+                Some(variant) if variant.features.is_subset(&usable) => Some(forced),
+                _ => choose(variants, usable),
+            };
+            let Some((index, variant)) = best.and_then(|best| Some((best, variants.get(best)?)))
+            else {
+                return;
+            };
+            self.index.store(index, Ordering::Release);
+            // SAFETY: alive, so the registrant keeps the atomic alive: `bury` waits for handlers
+            // after clearing `alive`, and CHANGES is held while it is called.
+            unsafe { switch(&*content.target.0, variant.function.0) };
+        });
     }
 }
 
@@ -200,16 +209,16 @@ pub(crate) unsafe fn add(content: Content, forced: Option<usize>) -> Result<Adde
                     .zip(&content.variants)
                     .all(|(a, b)| a.function == b.function && a.features == b.features)
         };
-        let same = known.content().is_some_and(same);
+        let same = known.content(same) == Some(true);
         if same {
-            known.update(usable());
+            keep_right(|usable| known.update(usable));
         }
         return Ok(if same { Added::Known } else { Added::Other });
     }
     if choose(&content.variants, usable()).is_none() {
         return Err(Error::NoVariant);
     }
-    let node = match nodes().find(|node| !node.alive.load(Ordering::SeqCst)) {
+    let node = match nodes().find(|node| !node.is_alive()) {
         Some(node) => node,
         None => {
             let node = Box::leak(Box::new(Node {
@@ -223,13 +232,14 @@ pub(crate) unsafe fn add(content: Content, forced: Option<usize>) -> Result<Adde
             node
         }
     };
-    // SAFETY: not alive: see `Node::content`.
-    unsafe { *node.content.get() = Some(content) };
+    node.content.with_mut(|place| {
+        // SAFETY: not alive: see `Node::content`.
+        unsafe { *place = Some(content) };
+    });
     node.forced
         .store(forced.map_or(0, |index| index + 1), Ordering::Release);
-    node.alive.store(true, Ordering::SeqCst);
-    // A trap between choosing and storing has found the node in the list.
-    node.update(usable());
+    node.alive.store(true, Ordering::Release);
+    keep_right(|usable| node.update(usable));
     Ok(Added::New(node))
 }
 
@@ -247,17 +257,19 @@ pub(crate) fn remove(target: Target) -> bool {
 pub(crate) fn remove_all(owner: u64) {
     let _changes = hold();
     for node in nodes() {
-        if node.content().is_some_and(|content| content.owner == owner) {
+        if node.content(|content| content.owner == owner) == Some(true) {
             bury(node);
         }
     }
 }
 
 fn bury(node: &Node) {
-    node.alive.store(false, Ordering::SeqCst);
-    TRAPS.wait_for_handlers();
-    // SAFETY: not alive, no handler has it in hand, and CHANGES is held by the callers.
-    unsafe { *node.content.get() = None };
+    node.alive.store(false, Ordering::Release);
+    TRAPS.grace.wait();
+    node.content.with_mut(|place| {
+        // SAFETY: not alive, no handler has it in hand, and CHANGES is held by the callers.
+        unsafe { *place = None };
+    });
 }
 
 /// Forces the variant of this name; `None` for the best again.
@@ -267,24 +279,21 @@ fn bury(node: &Node) {
 pub(crate) fn force(target: Target, name: Option<&str>) -> Result<(), Error> {
     let _changes = hold();
     let node = nodes().find(|node| node.is_at(target));
-    let (node, content) = node
-        .and_then(|node| Some((node, node.content()?)))
-        .ok_or(Error::NotFound("slot"))?;
-    let forced = match name {
-        None => 0,
-        Some(name) => {
-            let index = content.names.iter().position(|other| other == name);
-            let index = index
-                .filter(|_| !name.is_empty())
-                .ok_or(Error::NotFound("variant"))?;
-            if !content.variants[index].features.is_subset(&usable()) {
-                return Err(Error::NoVariant);
-            }
-            index + 1
+    let node = node.ok_or(Error::NotFound("slot"))?;
+    let find = |content: &Content| {
+        let Some(name) = name else { return Ok(0) };
+        let index = content.names.iter().position(|other| other == name);
+        let index = index
+            .filter(|_| !name.is_empty())
+            .ok_or(Error::NotFound("variant"))?;
+        if !content.variants[index].features.is_subset(&usable()) {
+            return Err(Error::NoVariant);
         }
+        Ok(index + 1)
     };
+    let forced = node.content(find).unwrap_or(Err(Error::NotFound("slot")))?;
     node.forced.store(forced, Ordering::Release);
-    node.update(usable());
+    keep_right(|usable| node.update(usable));
     Ok(())
 }
 
@@ -297,21 +306,44 @@ pub(crate) fn update_all() {
 /// Makes every slot right after a trap: whoever calls next takes the path that
 /// works. Async-signal-safe.
 pub(crate) fn after_trap() {
-    let usable = usable();
-    nodes().for_each(|node| node.update(usable));
+    keep_right(|usable| nodes().for_each(|node| node.update(usable)));
+}
+
+/// Calls `update` with what slots may use, and again if that has changed meanwhile: another thread's
+/// trap handler may have stored what it chose by the news before this one stored what it chose without.
+fn keep_right(update: impl Fn(FeatureSet)) {
+    // Each time something has come or gone within a few instructions.
+    for _ in 0..64 {
+        let before = usable();
+        // Pairs with the one below: of two who store to a slot, the later one sees what the earlier
+        // one saw when it looks again.
+        fence(Ordering::SeqCst);
+        update(before);
+        fence(Ordering::SeqCst);
+        if usable() == before {
+            return;
+        }
+    }
 }
 
 /// What an agent is to be asked for the slots' sake: every feature that some variant uses, and how
 /// urgently to hear of it. `None` without slots that need anything.
 pub(crate) fn wanted() -> Option<(FeatureSet, Urgency)> {
     let _changes = hold();
-    let contents = nodes().filter_map(Node::content);
-    let each = contents.filter_map(|content| {
-        let features = content.variants.iter();
-        let features = features.fold(FeatureSet::EMPTY, |all, variant| {
-            all.union(variant.features)
+    let mut wanted: Option<(FeatureSet, Urgency)> = None;
+    for node in nodes() {
+        node.content(|content| {
+            let features = content.variants.iter();
+            let features = features.fold(FeatureSet::EMPTY, |all, variant| {
+                all.union(variant.features)
+            });
+            if !features.is_empty() || content.sectioned {
+                let urgency = content.urgency();
+                wanted = Some(wanted.map_or((features, urgency), |(all, other)| {
+                    (all.union(features), urgency.or(other))
+                }));
+            }
         });
-        (!features.is_empty() || content.sectioned).then_some((features, content.urgency()))
-    });
-    each.reduce(|(all, urgency), (features, other)| (all.union(features), more(urgency, other)))
+    }
+    wanted
 }

@@ -22,13 +22,14 @@ mod thread;
 mod vdso;
 
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use emulator::{Budget, Fault, FaultKind, State, exception};
 use isa::{Feature, FeatureSet, WORDS};
 
+use crate::grace::Grace;
 use crate::junction::{self, Junction};
 use crate::page;
 use access::{OwnMemory, Reserved};
@@ -55,9 +56,8 @@ pub(crate) struct Traps {
     first_ns: AtomicU64,
     /// Rung when `lost` grows; −1 for nobody.
     eventfd: AtomicI32,
-    /// Handlers running now, by the phase in which each began.
-    running: [AtomicU32; 2],
-    phase: AtomicUsize,
+    /// Between whoever takes something away from handlers and those that still look at it.
+    pub(crate) grace: Grace,
 }
 
 /// See [`Traps`].
@@ -69,8 +69,7 @@ pub(crate) static TRAPS: Traps = Traps {
     address: AtomicU64::new(0),
     first_ns: AtomicU64::new(0),
     eventfd: AtomicI32::new(-1),
-    running: [const { AtomicU32::new(0) }; 2],
-    phase: AtomicUsize::new(0),
+    grace: Grace::new(),
 };
 
 impl Traps {
@@ -128,37 +127,10 @@ impl Traps {
         self.eventfd.store(eventfd, Ordering::Release);
     }
 
-    /// Waits until no handler runs that may still look at something that was
-    /// just unlinked. Must not be called from a handler.
-    ///
-    /// Twice, for a handler may have read the phase and not yet counted itself;
-    /// those that begin meanwhile count in the other phase, so that threads that
-    /// trap all the time cannot hold this up.
-    pub(crate) fn wait_for_handlers(&self) {
-        for _ in 0..2 {
-            let old = self.phase.fetch_xor(1, Ordering::SeqCst) & 1;
-            while self.running[old].load(Ordering::SeqCst) != 0 {
-                std::thread::yield_now();
-            }
-        }
-    }
-
-    fn enter(&self) -> usize {
-        let phase = self.phase.load(Ordering::SeqCst) & 1;
-        self.running[phase].fetch_add(1, Ordering::SeqCst);
-        phase
-    }
-
-    fn leave(&self, phase: usize) {
-        self.running[phase & 1].fetch_sub(1, Ordering::SeqCst);
-    }
-
     /// In the child of a fork no other thread is in a handler.
     pub(crate) fn forked(&self) {
         self.eventfd.store(-1, Ordering::SeqCst);
-        for running in &self.running {
-            running.store(0, Ordering::SeqCst);
-        }
+        self.grace.forked();
         stack::forked();
         burst::forked();
         tally::forked();
@@ -409,7 +381,7 @@ pub(crate) extern "C-unwind" fn on_sigill(
         // A fault of our own accesses would kill. (One of the instruction still does: `raise`.)
         sys::unblock(blocked);
     }
-    let phase = TRAPS.enter();
+    let phase = TRAPS.grace.enter();
     let mut trap = Trap {
         context: interrupted,
         address: address.expose_provenance() as u64,
@@ -424,7 +396,7 @@ pub(crate) extern "C-unwind" fn on_sigill(
         work(argument);
     }
     let (outcome, thread) = (trap.outcome, trap.thread);
-    TRAPS.leave(phase);
+    TRAPS.grace.leave(phase);
     if let Some((thread, _)) = thread {
         thread.release(|index, sent| come_back(DEFERRED[index & 1], sent, context));
     }

@@ -232,6 +232,10 @@ fn find_missing_to_run(cache: &Path) -> Vec<Missing> {
             program("a static busybox (/bin/busybox)", "busybox-static"),
         ),
         (is_program("gcc"), program("a C compiler (gcc)", "gcc")),
+        (
+            is_program("valgrind"),
+            program("a memory checker (valgrind)", "valgrind"),
+        ),
         (is_program("g++"), program("a C++ compiler (g++)", "g++")),
         (is_program("objdump"), program("objdump and nm", "binutils")),
         (is_program("strip"), program("binutils (strip)", "binutils")),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -91,6 +91,13 @@ const AREAS: [Area; 9] = [
     },
 ];
 
+/// Models that loom runs, and the arguments of `cargo test` for each. They belong to `library`.
+const MODELS: [&[&str]; 2] = [
+    &["--package", "isahotplug-models"],
+    &["--package", "isahotplug-protocol", "--test", "models"],
+];
+const MODELS_AREA: &str = "library";
+
 /// What came of the tests.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
@@ -116,7 +123,28 @@ pub(crate) fn run(options: &Test) -> Result<ExitCode> {
         .join(format!("skips-{}", std::process::id()));
     let mut tally = Tally::default();
     for arguments in &commands {
-        tally.add(&cargo_test(arguments, options.long, &skips)?);
+        tally.add(&cargo_test(
+            cargo::cargo(),
+            arguments,
+            options.long,
+            &skips,
+        )?);
+    }
+    if options.area.as_ref().is_none_or(|area| area == MODELS_AREA) {
+        // Everything is built anew for them, with loom's atomics: beside the rest.
+        let folder = cargo::target_dir()?.join("loom");
+        for arguments in MODELS {
+            let mut command = cargo::cargo();
+            command
+                .env("RUSTFLAGS", "--cfg loom")
+                .env("CARGO_TARGET_DIR", &folder);
+            let arguments: Vec<String> = ["--release"]
+                .iter()
+                .chain(arguments)
+                .map(|argument| (*argument).to_owned())
+                .collect();
+            tally.add(&cargo_test(command, &arguments, options.long, &skips)?);
+        }
     }
     let skipped = take_skips(&skips);
     // libtest counts a test that skipped itself among those that passed.
@@ -196,8 +224,12 @@ fn test_files(folder: &Path, beginnings: &[&str]) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn cargo_test(arguments: &[String], long: bool, skips: &Path) -> Result<Tally> {
-    let mut command = cargo::cargo();
+fn cargo_test(
+    mut command: Command,
+    arguments: &[String],
+    long: bool,
+    skips: &Path,
+) -> Result<Tally> {
     command
         .args(["test", "--no-fail-fast"])
         .args(arguments)

@@ -44,6 +44,16 @@ pub enum Urgency {
 }
 
 impl Urgency {
+    /// The more urgent one: a process has but one connection.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Eager, _) | (_, Self::Eager) => Self::Eager,
+            (Self::Woken, _) | (_, Self::Woken) => Self::Woken,
+            (Self::Lazy, Self::Lazy) => Self::Lazy,
+        }
+    }
+
     /// In one lower-case word.
     #[must_use]
     pub const fn name(self) -> &'static str {

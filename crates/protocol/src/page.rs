@@ -175,6 +175,7 @@ impl Page {
 
     /// Readers: where the [`generation`](Self::generation) is, to be loaded by code that cannot call
     /// that.
+    #[cfg(not(loom))]
     pub fn generation_word(&self) -> &AtomicU64 {
         &self.head[GENERATION]
     }
