@@ -479,7 +479,8 @@ int32_t isahp_fd(int32_t *fd);
 int32_t isahp_poll(uint32_t *calls);
 
 // Takes the best of `count` variants, best first, into the slot and keeps it
-// so. The last should need nothing. `options` may be NULL.
+// so. The last should need nothing, and must need nothing whose loss does not fault. `options` may
+// be NULL.
 //
 // Again with the same variants does nothing; with others it is ISAHP_ERROR_INVALID.
 //
@@ -508,6 +509,7 @@ int32_t isahp_slot_declare(struct isahp_slot *slot,
                            size_t count);
 
 // Gives a slot back; it keeps its last variant, one that was declared the one that needs nothing.
+// (None keeps a variant that uses a feature whose loss does not fault.)
 // Returns when its observer is not running any more, as isahp_unregister() does.
 //
 // An object that is unloaded (dlclose) must have released its slots; those of ISAHP_SLOT are

@@ -130,7 +130,14 @@ pub(crate) unsafe fn declare(
         name: name.into(),
     };
     new.rest();
-    let result = if owner() == 0 { ISAHP_OK } else { (new.init)() };
+    let result = match owner() {
+        0 => ISAHP_OK,
+        _ => match (new.init)() {
+            // An isahp_unload() is under way.
+            ISAHP_ERROR_NOT_INITIALISED => ISAHP_OK,
+            other => other,
+        },
+    };
     if result == ISAHP_OK {
         declared.push(new);
     }
@@ -206,7 +213,7 @@ pub(crate) unsafe fn declare_c(
     let (name, last) = match unsafe { examine(slot, options, variants, count) } {
         Ok(found) => found,
         Err(error) => {
-            entry::remember(error.to_string());
+            entry::remember(&error.to_string());
             return entry::code(&error);
         }
     };

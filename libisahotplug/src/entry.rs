@@ -1,6 +1,6 @@
 //! What the functions of the C API do, in the copy of the library that serves the process.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,9 +56,13 @@ pub(crate) fn code(error: &Error) -> i32 {
 }
 
 thread_local! {
-    /// What the last function that failed on this thread had to say.
-    static MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };
+    /// What the last function that failed on this thread had to say. Nothing that is dropped: glibc
+    /// keeps an object whose thread-local variables have destructors, for as long as the thread.
+    static MESSAGE: Cell<([u8; MESSAGE_LENGTH], usize)> = const { Cell::new(([0; MESSAGE_LENGTH], 0)) };
 }
+
+/// What is longer is cut off, in bytes.
+const MESSAGE_LENGTH: usize = 512;
 
 /// The one way out of Rust: a panic becomes an error.
 fn boundary(body: impl FnOnce() -> Result<i32, Error>) -> i32 {
@@ -70,11 +74,11 @@ fn boundary(body: impl FnOnce() -> Result<i32, Error>) -> i32 {
     match result {
         Ok(Ok(value)) => value,
         Ok(Err(error)) => {
-            remember(error.to_string());
+            remember(&error.to_string());
             code(&error)
         }
         Err(_) => {
-            remember("internal error of libisahotplug".into());
+            remember("internal error of libisahotplug");
             ISAHP_ERROR_INTERNAL
         }
     }
@@ -91,17 +95,15 @@ pub(crate) fn log(line: &str) {
 
 /// What [`remember`] was told last.
 pub(crate) fn message() -> String {
-    let message = MESSAGE.try_with(|place| place.try_borrow().map(|text| text.clone()));
-    message.ok().and_then(Result::ok).unwrap_or_default()
+    let (text, length) = MESSAGE.get();
+    String::from_utf8_lossy(&text[..length]).into_owned()
 }
 
-pub(crate) fn remember(message: String) {
-    // While a thread ends there is no place for it any more.
-    let _ = MESSAGE.try_with(|place| {
-        if let Ok(mut place) = place.try_borrow_mut() {
-            *place = message;
-        }
-    });
+pub(crate) fn remember(message: &str) {
+    let mut text = [0; MESSAGE_LENGTH];
+    let length = message.floor_char_boundary(MESSAGE_LENGTH);
+    text[..length].copy_from_slice(&message.as_bytes()[..length]);
+    MESSAGE.set((text, length));
 }
 
 fn invalid(what: &str) -> Error {
@@ -253,12 +255,10 @@ pub(crate) extern "C" fn forget(owner: u64) -> i32 {
 }
 
 pub(crate) unsafe extern "C" fn error_message(buffer: *mut c_char, size: usize) -> i32 {
-    let message = MESSAGE.try_with(|place| place.try_borrow().map(|text| text.clone()));
-    match message {
-        // SAFETY: passed on from the caller.
-        Ok(Ok(message)) => unsafe { write_text(&message, buffer, size) },
-        _ => ISAHP_ERROR_BUSY,
-    }
+    let (text, length) = MESSAGE.get();
+    let message = str::from_utf8(&text[..length]).unwrap_or_default();
+    // SAFETY: passed on from the caller.
+    unsafe { write_text(message, buffer, size) }
 }
 
 pub(crate) extern "C" fn generation() -> u64 {
@@ -498,6 +498,15 @@ pub(crate) unsafe extern "C" fn slot_init(
         if !silent.is_empty() && !sectioned {
             return Err(Error::Silent(silent));
         }
+        if table
+            .last()
+            .is_some_and(|last| !last.features.silent().is_empty())
+        {
+            return Err(invalid(
+                "the last variant must use no feature whose loss does not fault: there would be no \
+                 way to leave it",
+            ));
+        }
         let content = Content {
             owner,
             target: target(slot),
@@ -510,10 +519,6 @@ pub(crate) unsafe extern "C" fn slot_init(
             return Err(Error::NotInitialised);
         }
         runtime::with(|state| {
-            if content.sectioned {
-                // Until the agent has confirmed that it waits for this slot's features, too.
-                slots::allow_silent(!page::is_agents());
-            }
             let forced = state.forced_variant(name, &content.names);
             // SAFETY: an isahp_slot begins with a pointer, which from now on is
             // only touched atomically; it stays, says the caller.

@@ -65,6 +65,12 @@ impl Clock {
         !before
     }
 
+    /// Whether the fast side has a fence.
+    #[cfg(not(loom))]
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::SeqCst)
+    }
+
     /// Makes the word that of a thread that has none yet.
     pub(crate) fn start(&self, word: &Word) {
         let epoch = self.epoch.load(Ordering::Acquire);

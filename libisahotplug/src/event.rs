@@ -100,7 +100,7 @@ pub enum Answer {
     /// [`Section`](crate::Section) are waited for by the library.)
     Left,
     /// It takes so long, in milliseconds, as far as is known. The callback is then called again
-    /// with the same event, unless [`Registration::left`](crate::Registration::left) has come
+    /// with the same event, unless [`left`](crate::left()) has come
     /// first. 0 counts as 1.
     Needs(u32),
     /// They cannot be left; the reason reaches the operator.

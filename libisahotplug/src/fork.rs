@@ -8,6 +8,7 @@ use std::cell::UnsafeCell;
 use std::io;
 use std::sync::Once;
 
+use crate::local::{Inside, local};
 use crate::trap::TRAPS;
 use crate::{declared, in_trap, junction, runtime, section, slots};
 
@@ -40,28 +41,51 @@ pub(crate) fn follow() -> io::Result<()> {
 
 /// Takes the locks, none of which is held while something of the program's runs, so that the child
 /// finds them free and what they guard whole.
+///
+/// A signal handler that forks may have interrupted this library, and its log function may fork:
+/// there the thread has locks already, which the child will find taken.
 extern "C" fn before() {
+    let Some(inside) = Inside::enter() else {
+        let unguarded = &local().unguarded_forks;
+        unguarded.set(unguarded.get() + 1);
+        return;
+    };
     // In the order in which they are taken elsewhere.
     let (changes, declared) = (junction::hold(), declared::hold());
     let held = (
         runtime::lock(),
-        Box::new((slots::hold(), in_trap::hold(), declared, changes)) as Box<dyn Any>,
+        Box::new((slots::hold(), in_trap::hold(), declared, changes, inside)) as Box<dyn Any>,
     );
     // SAFETY: see Held.
     unsafe { *HELD.0.get() = Some(held) };
 }
 
 extern "C" fn in_parent() {
+    if was_unguarded() {
+        return;
+    }
     // SAFETY: see Held.
     drop(unsafe { (*HELD.0.get()).take() });
+}
+
+/// Whether `before` has taken no locks.
+fn was_unguarded() -> bool {
+    let unguarded = &local().unguarded_forks;
+    let count = unguarded.get();
+    unguarded.set(count.saturating_sub(1));
+    count != 0
 }
 
 extern "C" fn in_child() {
     TRAPS.forked();
     section::forked();
+    if was_unguarded() {
+        return;
+    }
     // SAFETY: see Held.
     if let Some((state, _)) = unsafe { &mut *HELD.0.get() } {
         runtime::forked(state);
     }
-    in_parent();
+    // SAFETY: see Held.
+    drop(unsafe { (*HELD.0.get()).take() });
 }

@@ -11,6 +11,7 @@ use protocol::{Text, Versions};
 use crate::agent::{Connection, Received, Sent};
 use crate::descriptors::Descriptors;
 use crate::page;
+use crate::slots::SILENT_FEATURES;
 use crate::trap::TRAPS;
 
 /// First pause before connecting again, doubled each time…
@@ -128,11 +129,23 @@ impl Link {
         self.reported = FeatureSet::EMPTY;
     }
 
-    /// Whether the agent has confirmed that planned removals of what is `wanted` now wait for this
-    /// process.
-    pub(crate) fn is_awaited(&self, wanted: Option<(FeatureSet, Urgency)>) -> bool {
-        let eager = wanted.is_some_and(|(_, urgency)| urgency == Urgency::Eager);
-        eager && self.unconfirmed == 0 && self.told == wanted
+    /// The silent features of which the agent has confirmed that planned removals wait for this
+    /// process. It knows nothing of an interest that is still to be told.
+    pub(crate) fn awaited(&self) -> FeatureSet {
+        match self.told {
+            Some((interest, Urgency::Eager)) if self.unconfirmed == 0 => {
+                match interest.is_empty() {
+                    true => SILENT_FEATURES,
+                    false => SILENT_FEATURES.intersection(interest),
+                }
+            }
+            _ => FeatureSet::EMPTY,
+        }
+    }
+
+    /// What was owed was about another page.
+    pub(crate) fn owe_nothing(&mut self) {
+        self.owed = None;
     }
 
     pub(crate) fn owe_left(&mut self, generation: u64) {

@@ -32,6 +32,8 @@ pub(crate) struct Local {
     inside: Cell<bool>,
     /// The thread changes which copy of the library serves it.
     joining: Cell<bool>,
+    /// Forks under way of which [`fork`](crate::fork) has not taken the locks.
+    pub(crate) unguarded_forks: Cell<u32>,
 }
 
 /// The calling thread's. Only for threads of the C library, which all are that call this library.

@@ -431,18 +431,20 @@ impl List {
         })
     }
 
-    /// Whether a callback of `owner`'s is running.
-    pub(crate) fn is_running(&self, owner: u64) -> bool {
+    /// Whether a callback of `owner`'s is running on a thread other than `me`.
+    pub(crate) fn is_running(&self, owner: u64, me: ThreadId) -> bool {
+        let runs = |thread: ThreadId| thread != me;
         let mut entries = self.entries.iter();
         let mut releasing = self.releasing.iter();
-        entries.any(|entry| entry.owner == owner && entry.running.is_some())
-            || releasing.any(|entry| entry.owner == owner)
+        entries.any(|entry| entry.owner == owner && entry.running.is_some_and(runs))
+            || releasing.any(|entry| entry.owner == owner && runs(entry.thread))
     }
 
-    /// When somebody who has asked for time is to be called again.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    /// When somebody who has asked for time is to be called again. Those whose time is over by `at`
+    /// are due, to whom it may concern.
+    pub(crate) fn deadline(&self, at: Instant) -> Option<Instant> {
         let needs = self.iter().filter_map(|entry| match entry.said {
-            Said::Needs { until, .. } => Some(until),
+            Said::Needs { until, .. } if until > at => Some(until),
             _ => None,
         });
         needs.min()
@@ -671,6 +673,21 @@ mod tests {
         assert_eq!(all.next(), None);
         assert_eq!(all.next_for(Caller::Poll(2)), None);
         assert_eq!(all.standing(), Standing::Busy);
+        assert_eq!(all.next_for(Caller::Poll(1)), Some(polled));
+    }
+
+    #[test]
+    fn one_whose_time_is_over_sets_no_alarm_that_only_its_own_poll_could_stop() {
+        let mut all = Present::new();
+        let polled = all.add(|entry| entry.by_poll = true);
+        all.publish(2, PLAIN);
+        assert_eq!(all.next_for(Caller::Poll(1)), Some(polled));
+        all.answer(polled, Answer::Needs(10));
+        let over = all.at + Duration::from_millis(10);
+        assert_eq!(all.list.deadline(all.at), Some(over));
+        all.at = over;
+        assert_eq!(all.next(), None);
+        assert_eq!(all.list.deadline(all.at), None);
         assert_eq!(all.next_for(Caller::Poll(1)), Some(polled));
     }
 

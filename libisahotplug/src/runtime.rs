@@ -35,6 +35,8 @@ use crate::{ending, fork, in_trap, page, slots, trap};
 const MAINTENANCE_US: u64 = 4_000;
 /// How often sections are looked at while a removal waits for them.
 const SECTIONS_LEAVE: Duration = Duration::from_millis(1);
+/// How soon those who poll are woken again when one of them has taken in the ring of another.
+const OTHERS_POLL: Duration = Duration::from_millis(5);
 
 /// Takes a line worth reading, from any thread. Must not call this library.
 pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
@@ -137,9 +139,12 @@ pub(crate) struct State {
     now: Now,
     /// The latest change took something away.
     removing: bool,
-    /// The generation about which the agent has, or is owed, the last word.
+    /// The generation that everybody has left what it took away, of which the agent was, or is
+    /// still to be, told. Not one that somebody refuses.
     acted: u64,
     needs_told: Option<(u64, u32)>,
+    /// The generation about which the agent was told that somebody refuses it.
+    refusal_told: Option<u64>,
     /// Sections that must end before `acted` can be this generation.
     sections: Option<(u64, Epoch)>,
     /// Threads that wait in unregister, and for what.
@@ -203,7 +208,13 @@ pub(crate) fn init(owner: u64, options: Options) -> Result<Started, Error> {
     let mut guard = lock();
     let is_new = guard.is_none();
     if is_new {
-        match start(&options)? {
+        let started = start(&options);
+        if !matches!(started, Ok(Ok(_))) {
+            // This copy serves nobody: what it has begun must not be found in force.
+            section::stop();
+            page::stop();
+        }
+        match started? {
             Ok(state) => *guard = Some(state),
             Err(other) => return Ok(Started::Elsewhere(other)),
         }
@@ -233,15 +244,16 @@ fn start(
     let descriptors = Arc::new(Descriptors::new()?);
     if !options.no_trap {
         TRAPS.ring(descriptors.wake.as_fd().as_raw_fd());
-        match trap::install() {
-            Ok(trap::Installed::Here) => {}
-            other => {
-                // The descriptors go.
-                TRAPS.ring(-1);
-                if let trap::Installed::Elsewhere(other) = other? {
-                    return Ok(Err(other));
-                }
-            }
+        let elsewhere = match trap::install() {
+            Ok(trap::Installed::Here) => None,
+            Ok(trap::Installed::Elsewhere(other)) => Some(Ok(other)),
+            Err(error) => Some(Err(error)),
+        };
+        if let Some(other) = elsewhere {
+            // Before the descriptor is closed.
+            TRAPS.ring(-1);
+            TRAPS.grace.wait();
+            return Ok(Err(other?));
         }
     }
     let run_dir = options
@@ -263,6 +275,7 @@ fn start(
         removing: false,
         acted: 0,
         needs_told: None,
+        refusal_told: None,
         sections: None,
         waiting: Vec::new(),
         force: environment("ISAHOTPLUG_FORCE")
@@ -272,7 +285,7 @@ fn start(
     state.attach();
     state.look();
     state.acted = state.now.seen().generation;
-    slots::allow_silent(!page::is_agents());
+    state.allow_silent();
     Ok(Ok(state))
 }
 
@@ -313,7 +326,9 @@ fn default_log() -> Option<Log> {
 pub(crate) fn unload(owner: u64, forget: bool) -> Result<u64, Error> {
     let mut guard = lock();
     let held = state(&mut guard)?;
-    if held.list.runs(thread::current().id()) {
+    let me = thread::current().id();
+    // An object that goes away inside a callback of another one goes all the same.
+    if !forget && held.list.runs(me) {
         return Err(Error::Busy);
     }
     let mut owners = held.owners.iter_mut();
@@ -338,7 +353,8 @@ pub(crate) fn unload(owner: u64, forget: bool) -> Result<u64, Error> {
     }
     let patience = forget.then_some(Duration::from_secs(5));
     let since = Instant::now();
-    while state(&mut guard)?.list.is_running(owner) {
+    // What this thread runs itself ends when this has returned.
+    while state(&mut guard)?.list.is_running(owner, me) {
         if patience.is_some_and(|patience| since.elapsed() > patience) {
             break;
         }
@@ -360,7 +376,7 @@ pub(crate) fn unload(owner: u64, forget: bool) -> Result<u64, Error> {
         held.end_thread()
     };
     drop(guard);
-    if let Some(thread) = thread {
+    if let Some(thread) = thread.filter(|thread| thread.thread().id() != me) {
         // One that panicked has ended, too.
         let _ = thread.join();
     }
@@ -616,13 +632,14 @@ impl State {
             return Ok(self.descriptors.nest()?);
         }
         if self.thread.is_none() {
-            self.descriptors.unnest();
             let stop = Arc::new(AtomicBool::new(false));
             self.thread = Some(start_thread(
                 Arc::clone(&self.descriptors),
                 Arc::clone(&stop),
             )?);
             self.stop = stop;
+            // Not before there is one: those who poll would not be woken by anybody.
+            self.descriptors.unnest();
         }
         Ok(())
     }
@@ -776,6 +793,10 @@ impl State {
         let (is_new, text) = self
             .link
             .connect(&self.descriptors, &self.run_dir, wanted.is_some());
+        if is_new {
+            // What an earlier agent was told it may not have passed on.
+            (self.needs_told, self.refusal_told) = (None, None);
+        }
         if is_new || page::current().is_retired() {
             self.attach();
         }
@@ -785,8 +806,20 @@ impl State {
         if let Some(text) = heard.or(text) {
             self.say(text);
         }
-        // Without an agent nobody takes anything away; with one, it has to wait for this process.
-        slots::allow_silent(!page::is_agents() || self.link.is_awaited(wanted));
+        self.allow_silent();
+    }
+
+    /// The silent features that may be used. Without an agent nobody takes anything away; with one,
+    /// it has to wait for this process.
+    fn silent(&self) -> FeatureSet {
+        match page::is_agents() {
+            true => self.link.awaited(),
+            false => slots::SILENT_FEATURES,
+        }
+    }
+
+    fn allow_silent(&self) {
+        slots::allow_silent(self.silent());
     }
 
     /// Says what there is to say to the agent, and to whoever else has something to do.
@@ -797,8 +830,9 @@ impl State {
             match self.list.standing(&self.now, at) {
                 Standing::Busy => {}
                 Standing::Refused(reason) => {
-                    self.acted = generation;
-                    self.link.owe_refusal(generation, &reason);
+                    if self.refusal_told.replace(generation) != Some(generation) {
+                        self.link.owe_refusal(generation, &reason);
+                    }
                 }
                 Standing::Needs(ms) => {
                     if self.needs_told != Some((generation, ms)) {
@@ -815,10 +849,12 @@ impl State {
             }
         }
         if let Some(text) = self.link.tell(self.now.lost, self.now.trap.address) {
+            // The connection is gone, and with it who would have waited.
+            self.allow_silent();
             self.say(text);
         }
         if self.is_keeper(caller) {
-            self.arm(at);
+            self.arm(caller, at);
         }
         self.ring_others(caller, at);
         SEEN_GENERATION.store(generation, Ordering::Relaxed);
@@ -829,6 +865,8 @@ impl State {
         let epoch = match self.sections {
             Some((of, epoch)) if of == generation => epoch,
             _ => {
+                // A trap handler that began before may still be storing what was right then.
+                TRAPS.grace.wait();
                 let epoch = section::begin();
                 self.sections = Some((generation, epoch));
                 epoch
@@ -842,12 +880,19 @@ impl State {
     }
 
     /// When the keeper is to look again at the latest.
-    fn arm(&self, at: Instant) {
+    fn arm(&self, keeper: Caller, at: Instant) {
         let sections = self.sections.map(|_| at + SECTIONS_LEAVE);
         let wanted = self.wanted().is_some();
+        // Since the keeper has looked somebody's time may have run out.
+        let due = self.is_due(keeper, at).then_some(at);
+        // Without a thread all wait on one descriptor, whose rings the keeper has taken in.
+        let others = !self.is_threaded() && !self.is_due(keeper, at) && self.is_polled_due(at);
+        let others = others.then_some(at + OTHERS_POLL);
         let deadlines = [
             sections,
-            self.list.deadline(),
+            due,
+            others,
+            self.list.deadline(at),
             self.link.deadline(wanted, at),
         ];
         let next = deadlines.into_iter().flatten().min();
@@ -861,14 +906,10 @@ impl State {
     /// Those whose turn it is now.
     fn ring_others(&self, caller: Caller, at: Instant) {
         let threaded = self.is_threaded();
-        let due = |caller| {
-            self.list
-                .is_due(&self.now, at, caller, threaded, self.removing)
-        };
-        if threaded && caller != Caller::Thread && due(Caller::Thread) {
+        if threaded && caller != Caller::Thread && self.is_due(Caller::Thread, at) {
             self.descriptors.ring();
         }
-        if self.owners.iter().any(|owner| due(Caller::Poll(owner.id))) {
+        if self.is_polled_due(at) {
             NEWS.store(true, Ordering::Release);
             if threaded {
                 self.descriptors.ring_polled();
@@ -876,10 +917,26 @@ impl State {
         }
     }
 
+    fn is_due(&self, caller: Caller, at: Instant) -> bool {
+        let threaded = self.is_threaded();
+        self.list
+            .is_due(&self.now, at, caller, threaded, self.removing)
+    }
+
+    /// Whether somebody's isahp_poll() has somebody to call.
+    fn is_polled_due(&self, at: Instant) -> bool {
+        let mut owners = self.owners.iter();
+        owners.any(|owner| self.is_due(Caller::Poll(owner.id), at))
+    }
+
     fn attach(&mut self) {
         match page::attach(&self.run_dir.join("page")) {
-            // Its generations are its own: whatever was acted upon is old.
-            Ok(true) => self.acted = 0,
+            // Its generations are its own: whatever was acted upon is old, and what is still to be
+            // said about it would be taken for something else.
+            Ok(true) => {
+                self.acted = 0;
+                self.link.owe_nothing();
+            }
             Ok(false) => {}
             Err(page::AttachError::Open(error)) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.log(&format!("the agent's page cannot be used: {error}")),
@@ -906,7 +963,7 @@ impl State {
         self.waiting.clear();
         self.sections = None;
         self.descriptors.forked();
-        slots::allow_silent_after_fork(!page::is_agents());
+        slots::allow_silent_after_fork(self.silent());
         NEWS.store(true, Ordering::Release);
     }
 
@@ -918,9 +975,10 @@ impl State {
             TRAPS.forked();
             section::forked();
         }
-        if std::mem::take(&mut self.asleep) {
-            TRAPS.ring(self.descriptors.wake.as_fd().as_raw_fd());
+        if self.asleep {
             self.fit_thread()?;
+            self.asleep = false;
+            TRAPS.ring(self.descriptors.wake.as_fd().as_raw_fd());
             self.interest_changed();
         }
         Ok(())

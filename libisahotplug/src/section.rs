@@ -258,7 +258,10 @@ pub(crate) fn forked() {
             record.owner.store(0, Ordering::Release);
         }
     }
-    init();
+    // Not where a fence is needed already: this copy of the library may serve nobody.
+    if !CLOCK.is_fenced() && !membarrier(REGISTER_PRIVATE_EXPEDITED) {
+        stop();
+    }
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@
 
 use std::ptr;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dispatch::{Variant, choose};
-use isa::FeatureSet;
+use isa::{FeatureSet, WORDS};
 use protocol::local::Urgency;
 
 use crate::page;
@@ -82,9 +82,11 @@ shared! {
     static HEAD: AtomicPtr<Node> = AtomicPtr::new(ptr::null_mut());
     /// Serialises everybody but the trap handler.
     static CHANGES: Mutex<()> = Mutex::new(());
-    /// Variants that use silent features may be in force: nobody waits for this process otherwise.
-    static SILENT: AtomicBool = AtomicBool::new(false);
 }
+
+/// The silent features that variants in force may use: those for whose planned removal the agent
+/// waits for this process.
+static SILENT: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
 
 /// Held over a fork, so that the child finds the list whole.
 pub(crate) fn hold() -> MutexGuard<'static, ()> {
@@ -93,12 +95,9 @@ pub(crate) fn hold() -> MutexGuard<'static, ()> {
 
 /// What slots may use now. Async-signal-safe.
 fn usable() -> FeatureSet {
-    let available = page::available();
-    if SILENT.load(Ordering::Acquire) {
-        available
-    } else {
-        available.difference(SILENT_FEATURES)
-    }
+    let allowed =
+        FeatureSet::from_words(std::array::from_fn(|i| SILENT[i].load(Ordering::Acquire)));
+    page::available().difference(SILENT_FEATURES.difference(allowed))
 }
 
 /// All features whose loss does not fault, found out at compile time for the trap handler's sake.
@@ -115,17 +114,24 @@ pub(crate) const SILENT_FEATURES: FeatureSet = {
     all
 };
 
-/// Whether variants that use silent features may be in force; slots are made right if that is new.
-pub(crate) fn allow_silent(allow: bool) {
-    if SILENT.swap(allow, Ordering::AcqRel) != allow {
+/// Which silent features variants in force may use; slots are made right if that is new.
+pub(crate) fn allow_silent(features: FeatureSet) {
+    if set_silent(features) {
         update_all();
     }
 }
 
 /// The same in the child of a fork, where [`hold`] is held.
-pub(crate) fn allow_silent_after_fork(allow: bool) {
-    SILENT.store(allow, Ordering::Release);
+pub(crate) fn allow_silent_after_fork(features: FeatureSet) {
+    set_silent(features);
     after_trap();
+}
+
+fn set_silent(features: FeatureSet) -> bool {
+    let words = SILENT.iter().zip(features.words());
+    words.fold(false, |new, (word, value)| {
+        new | (word.swap(value, Ordering::AcqRel) != value)
+    })
 }
 
 impl Node {
@@ -160,7 +166,7 @@ impl Node {
             let forced = self.forced.load(Ordering::Acquire).wrapping_sub(1);
             let best = match variants.get(forced) {
                 Some(variant) if variant.features.is_subset(&usable) => Some(forced),
-                _ => choose(variants, usable),
+                _ => choose(variants, usable).or_else(|| self.way_out(content, usable)),
             };
             let Some((index, variant)) = best.and_then(|best| Some((best, variants.get(best)?)))
             else {
@@ -171,6 +177,15 @@ impl Node {
             // after clearing `alive`, and CHANGES is held while it is called.
             unsafe { switch(&*content.target.0, variant.function.0) };
         });
+    }
+
+    /// Where no variant fits, one that faults may stay: it is emulated. One that would compute
+    /// something else goes; `slot_init` has seen to it that the last one uses nothing of the kind.
+    fn way_out(&self, content: &Content, usable: FeatureSet) -> Option<usize> {
+        let present = content.variants.get(self.index())?;
+        let missing = present.features.difference(usable);
+        let last = content.variants.len().checked_sub(1);
+        last.filter(|_| !missing.is_disjoint(&SILENT_FEATURES))
     }
 }
 
@@ -268,8 +283,24 @@ fn bury(node: &Node) {
     TRAPS.grace.wait();
     node.content.with_mut(|place| {
         // SAFETY: not alive, no handler has it in hand, and CHANGES is held by the callers.
-        unsafe { *place = None };
+        let content = unsafe { (*place).take() };
+        if let Some(content) = content {
+            leave_silent(&content, node.index());
+        }
     });
+}
+
+/// A slot that nobody keeps any more holds its variant for ever, and no removal waits for it: not
+/// one that uses silent features.
+fn leave_silent(content: &Content, index: usize) {
+    let variants = &content.variants;
+    let silent = |at: usize| !variants[at].features.is_disjoint(&SILENT_FEATURES);
+    if silent(index) {
+        let usable = page::available().difference(SILENT_FEATURES);
+        let other = choose(variants, usable).unwrap_or(variants.len() - 1);
+        // SAFETY: the registrant keeps the atomic alive until `remove` has returned.
+        unsafe { (*content.target.0).store(variants[other].function.0, Ordering::Release) };
+    }
 }
 
 /// Forces the variant of this name; `None` for the best again.
@@ -346,4 +377,25 @@ pub(crate) fn wanted() -> Option<(FeatureSet, Urgency)> {
         });
     }
     wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn who_has_stored_what_was_right_before_stores_once_more() {
+        page::start();
+        set_silent(SILENT_FEATURES);
+        let stored = RefCell::new(Vec::new());
+        keep_right(|usable| {
+            // Somebody takes something away after this one has looked.
+            set_silent(FeatureSet::EMPTY);
+            stored.borrow_mut().push(usable);
+        });
+        assert_eq!(stored.borrow().last(), Some(&usable()));
+        assert!(usable().is_disjoint(&SILENT_FEATURES));
+    }
 }

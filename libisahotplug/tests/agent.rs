@@ -8,7 +8,7 @@ use std::process::Stdio;
 use isa::features;
 use protocol::local::{FromProcess, ToProcess, Urgency};
 use support::agent::Agent;
-use support::{Deadline, Program, skip};
+use support::{Deadline, Dialogue, Program, skip};
 
 /// The guest went to a lesser host and back before the agent could look.
 #[test]
@@ -105,4 +105,41 @@ fn the_descriptor_wakes_a_program_that_polls() {
     }
     assert!(child.wait().unwrap().success());
     assert!(deadline.was_kept());
+}
+
+/// An agent that starts anew takes a process that has acted upon a generation for one that has left.
+#[test]
+fn who_has_refused_has_not_acted_and_says_so_to_the_next_agent() {
+    let program = Program::build("libisahotplug/tests/programs/refuse.c");
+    program.publish(5, isa::detect());
+    let agent = Agent::listen(&program);
+    let dialogue = Dialogue::start(&mut program.here());
+    let mut eventfd = None;
+    for _ in 0..2 {
+        let connection = agent.accept();
+        let (message, given) = connection.receive_with_eventfd();
+        let FromProcess::Register { generation, .. } = message else {
+            panic!("the first packet is no registration")
+        };
+        assert_eq!(generation, 5);
+        connection.say(&ToProcess::Welcome {
+            version: 1,
+            generation: 5,
+        });
+        if eventfd.is_none() {
+            program.publish_again(6, isa::detect() - features![Sse3]);
+            eventfd = given;
+            nix::unistd::write(eventfd.as_ref().unwrap(), &1u64.to_ne_bytes()).unwrap();
+        }
+        let reason = connection.wait(|message| match message {
+            FromProcess::Refuse { generation, reason } => {
+                assert_eq!(generation, 6);
+                Some(reason)
+            }
+            FromProcess::Left { generation } => panic!("left {generation}"),
+            _ => None,
+        });
+        assert_eq!(reason.as_str(), "never");
+    }
+    dialogue.end();
 }

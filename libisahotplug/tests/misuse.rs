@@ -91,3 +91,12 @@ fn every_function_of_the_header_is_misused() {
     let missing: Vec<_> = declared.difference(&called(&program)).copied().collect();
     assert!(missing.is_empty(), "misuse.c does not call {missing:?}");
 }
+
+/// popen() in a log function; a signal handler that forks is the same to the library.
+#[test]
+fn a_fork_in_the_midst_of_the_librarys_work_does_not_hang() {
+    let program = Program::build("libisahotplug/tests/programs/fork_in_log.c");
+    let output = finish(&mut program.here());
+    assert_eq!(stdout(&output), "1 forks, 0\n", "{}", output.status);
+    assert!(output.status.success(), "{}", output.status);
+}

@@ -12,6 +12,16 @@ use crate::packet::{self, Packet};
 use crate::poller::ClientId;
 use crate::registry::Registration;
 
+/// The generation that a process says it has acted upon. Nobody has seen what is yet to come: that
+/// is one of another page, of which nothing follows for this one.
+fn seen(generation: u64, published: u64) -> u64 {
+    if generation > published {
+        0
+    } else {
+        generation
+    }
+}
+
 /// What a process did that ends its connection.
 type Fault = String;
 
@@ -182,8 +192,7 @@ impl Agent {
             name,
             interest,
             urgency,
-            // Nobody has seen what is yet to come.
-            generation: generation.min(published),
+            generation: seen(generation, published),
             told: 0,
             trapped: self.registry.get(id).map_or(0, |earlier| earlier.trapped),
             answer: self
@@ -209,7 +218,7 @@ impl Agent {
             .answered(id, &format!("left generation {generation}"));
         let awaited = self
             .registry
-            .left(id, generation.min(published), prepare.as_ref());
+            .left(id, seen(generation, published), prepare.as_ref());
         if let (true, Some(announced), Some(client)) =
             (awaited, self.announced, self.clients.get(id))
         {

@@ -17,6 +17,24 @@ const LONG: Duration = Duration::from_secs(60);
 /// take to let an answer through.
 const SHORT: Duration = Duration::from_secs(3);
 
+/// It has seen them in a page that is no more.
+#[test]
+fn generations_that_were_never_published_are_no_acknowledgement() {
+    let guest = Guest::new();
+    let (_daemon, mut host) = guest.start_with_host();
+    let (one, two) = (guest.process(), guest.process());
+    two.register("two", FeatureSet::EMPTY, true, 1);
+    host.prepare(GONE, LONG);
+    two.wait();
+    one.register("one", GONE, true, 57);
+    two.left(2);
+    one.left(57);
+    let prepare = one.status().prepare.unwrap();
+    assert!(prepare.as_str().contains("waiting for one["), "{prepare}");
+    one.left(2);
+    assert_eq!(host.wait_for_answer(), Answer::Ready(2));
+}
+
 #[test]
 fn ready_is_said_when_all_eager_ones_have_left() {
     let guest = Guest::new();
