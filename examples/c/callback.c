@@ -7,8 +7,8 @@
  *
  *     cc -O2 callback.c -pthread -lisahotplug -o callback && ./callback
  *
- * Prints a line for each event. Ends at the end of its input; the exit status
- * is 1 if a result was wrong.
+ * Prints a line for each event, and when a worker changes its path. Ends at the
+ * end of its input; the exit status is 1 if a result was wrong.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -106,8 +106,12 @@ static atomic_int stop, wrong;
 
 static void *work(void *unused)
 {
+    int before = 0;
     while (!stop) {
         int mine = take_path();
+        if (mine != before)
+            printf("worker takes the %s path\n", mine ? "wide" : "plain");
+        before = mine;
         uint32_t found = mine ? job_wide(values) : job_plain(values);
         leave_path(mine);
         wrong |= found != expected;

@@ -74,7 +74,7 @@
 #define ISAHP_IN_TRAP 4
 
 // isahp_registration.flags: the first event comes at once and tells of all that is available, as
-// added.
+// added; there is none if none of the registration's features is available.
 #define ISAHP_INITIAL 8
 
 // isahp_registration.flags: the process is not woken for it. It is called when something of the

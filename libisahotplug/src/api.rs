@@ -154,7 +154,7 @@ pub struct Registering<'a> {
     /// It is called inside [`poll`], though the library has a thread.
     pub by_poll: bool,
     /// The first event comes at once and tells of all that is available, as
-    /// added.
+    /// added; there is none if none of the interest is.
     pub initial: bool,
     /// Higher ones are called first.
     pub priority: i32,

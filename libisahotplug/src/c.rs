@@ -60,7 +60,7 @@ pub const ISAHP_BY_POLL: u32 = 2;
 /// async-signal-safe. What it returns there has no meaning.
 pub const ISAHP_IN_TRAP: u32 = 4;
 /// isahp_registration.flags: the first event comes at once and tells of all that is available, as
-/// added.
+/// added; there is none if none of the registration's features is available.
 pub const ISAHP_INITIAL: u32 = 8;
 
 /// isahp_registration.flags: the process is not woken for it. It is called when something of the

@@ -79,3 +79,8 @@ pub use runtime::{Error, Log, Options};
 pub use slot::{SectionedSlot, Slot, SlotOptions};
 #[doc(hidden)]
 pub use slot_macro::private as __private;
+
+/// Its pieces of Rust are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guides/follow-the-isa.md")]
+struct Guide;

@@ -37,7 +37,9 @@ fn callback_asks_for_time_while_jobs_run_and_says_that_it_has_left() {
     let event = dialogue.wait_for("event");
     assert_eq!(event, "event generation=5 wide=1 busy=no attempt=0");
     let agent = Registered::welcome(&agent, 5);
+    let mut asked = 0;
     for generation in [6, 8, 10] {
+        dialogue.wait_for("worker takes the wide path");
         program.publish_again(generation, all - features![Avx2]);
         agent.wake();
         let event = dialogue.wait_for("event");
@@ -49,6 +51,7 @@ fn callback_asks_for_time_while_jobs_run_and_says_that_it_has_left() {
         let first = agent.verdict(generation);
         assert!(busy || first == "left", "{event}: {first}");
         if first != "left" {
+            asked += 1;
             assert_eq!(first, "needs 10000");
             assert_eq!(agent.verdict(generation), "left");
         }
@@ -62,6 +65,8 @@ fn callback_asks_for_time_while_jobs_run_and_says_that_it_has_left() {
         assert_eq!(event, expected);
         assert_eq!(agent.verdict(generation + 1), "left");
     }
+    // A worker may be quicker than the callback's answer, but not each time.
+    assert!(asked > 0, "jobs take most of the time");
     dialogue.end();
 }
 

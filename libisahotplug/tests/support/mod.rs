@@ -191,9 +191,9 @@ impl Program {
     }
 }
 
-/// A program that is told what to do by lines, and answers by lines.
+/// A program that is told what to do by lines, and answers by lines. Killed when dropped.
 pub(crate) struct Dialogue {
-    child: Child,
+    child: Killed,
     input: Option<ChildStdin>,
     output: Lines<BufReader<ChildStdout>>,
     deadline: Deadline,
@@ -206,7 +206,7 @@ impl Dialogue {
         Self {
             input: child.stdin.take(),
             output: BufReader::new(child.stdout.take().unwrap()).lines(),
-            child,
+            child: Killed(child),
             deadline,
         }
     }
@@ -243,9 +243,20 @@ impl Dialogue {
     pub(crate) fn end(mut self) {
         drop(self.input.take());
         let rest: Vec<String> = self.output.map(Result::unwrap).collect();
-        let status = self.child.wait().unwrap();
+        let status = self.child.0.wait().unwrap();
         assert!(self.deadline.was_kept(), "hangs: {rest:#?}");
         assert!(status.success(), "{status}: {rest:#?}");
+    }
+}
+
+/// A child of a test that may fail before the child ends.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // One that has been waited for is not there any more.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
