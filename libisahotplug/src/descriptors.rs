@@ -65,9 +65,14 @@ impl Descriptors {
         let _ = self.keeper.wait(&mut events, timeout);
     }
 
-    /// The agent's connection takes itself out when it is closed.
     pub(crate) fn add(&self, connection: &Connection) -> nix::Result<()> {
         self.keeper.add(connection, readable())
+    }
+
+    /// Before it is closed: it would not take itself out if the child of a fork that libc knows
+    /// nothing of has it open, too. Not in a child, whose epoll instance is still the parent's.
+    pub(crate) fn remove(&self, connection: &Connection) {
+        let _ = self.keeper.delete(connection);
     }
 
     pub(crate) fn ring(&self) {

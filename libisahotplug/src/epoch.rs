@@ -65,18 +65,16 @@ impl Clock {
         !before
     }
 
-    /// Whether the fast side has a fence.
-    #[cfg(not(loom))]
-    pub(crate) fn is_fenced(&self) -> bool {
-        self.fenced.load(Ordering::SeqCst)
-    }
-
     /// Makes the word that of a thread that has none yet.
     pub(crate) fn start(&self, word: &Word) {
         let epoch = self.epoch.load(Ordering::Acquire);
         word.outermost.store(outermost(epoch), Ordering::Release);
         let slow = self.fenced.load(Ordering::SeqCst);
         word.slow.store(slow.into(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn relies_on_barrier(&self) -> bool {
+        !self.fenced.load(Ordering::Relaxed)
     }
 
     /// Begins a section of the thread that `word` is of. Async-signal-safe.

@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::io;
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::local::{Inside, local};
 use crate::trap::TRAPS;
@@ -21,21 +21,34 @@ unsafe impl Sync for Held {}
 
 static HELD: Held = Held(UnsafeCell::new(None));
 
+/// Runs when the object is loaded: a fork that has begun before the handlers are registered does not
+/// call them, and its child may find the locks of another thread's first isahp_init() held.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: extern "C" fn() = construct;
+
+extern "C" fn construct() {
+    // Whoever needs it tries again, and is told.
+    let _ = follow();
+}
+
 /// Registers the handlers, once.
 ///
 /// # Errors
 /// What pthread_atfork(3) says.
 pub(crate) fn follow() -> io::Result<()> {
-    static ONCE: Once = Once::new();
-    let mut status = 0;
-    ONCE.call_once(|| {
-        // SAFETY: three functions that live as long as this object.
-        status = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
-    });
-    if status == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(status))
+    // No lock: who holds it over a fork?
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.swap(true, Ordering::AcqRel) {
+        return Ok(());
+    }
+    // SAFETY: three functions that live as long as this object.
+    match unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) } {
+        0 => Ok(()),
+        status => {
+            DONE.store(false, Ordering::Release);
+            Err(io::Error::from_raw_os_error(status))
+        }
     }
 }
 

@@ -70,7 +70,8 @@ impl Link {
                 .connection
                 .is_some()
                 .then(|| "nothing is registered".into());
-            if text.is_some() {
+            if let Some(connection) = &self.connection {
+                descriptors.remove(connection);
                 self.forget();
             }
             return (false, text);
@@ -109,7 +110,7 @@ impl Link {
         wanted: Option<(FeatureSet, Urgency)>,
         acted: u64,
     ) -> Option<String> {
-        let heard = self.read();
+        let heard = self.read(descriptors);
         match wanted {
             Some(wanted) if self.told != Some(wanted) => {
                 self.introduce(descriptors, name, wanted, acted).or(heard)
@@ -120,7 +121,6 @@ impl Link {
 
     /// The connection is another process's, or not wanted any more.
     pub(crate) fn forget(&mut self) {
-        // Closing the socket takes it out of the epoll set.
         *self = Self::default();
     }
 
@@ -201,12 +201,12 @@ impl Link {
                 self.unconfirmed += 1;
             }
             Sent::Later => self.backlog = true,
-            Sent::Gone => return Some(self.lose("the agent is gone")),
+            Sent::Gone => return Some(self.lose(descriptors, "the agent is gone")),
         }
         None
     }
 
-    fn read(&mut self) -> Option<String> {
+    fn read(&mut self, descriptors: &Descriptors) -> Option<String> {
         let mut text = None;
         while let Some(connection) = &self.connection {
             match connection.receive() {
@@ -217,21 +217,23 @@ impl Link {
                     text = Some("registered with the agent".into());
                 }
                 Received::Message(ToProcess::Rejected { reason }) => {
-                    text = Some(self.lose(&format!("the agent refuses us: {reason}")));
+                    text = Some(self.lose(descriptors, &format!("the agent refuses us: {reason}")));
                 }
                 Received::Message(ToProcess::Present { features }) => {
                     TRAPS.forget(features);
                     self.reported = self.reported.difference(features);
                 }
                 Received::Message(ToProcess::Status(_)) => {}
-                Received::Gone(why) => text = Some(self.lose(&why)),
+                Received::Gone(why) => text = Some(self.lose(descriptors, &why)),
             }
         }
         text
     }
 
-    fn lose(&mut self, why: &str) -> String {
-        self.connection = None;
+    fn lose(&mut self, descriptors: &Descriptors, why: &str) -> String {
+        if let Some(connection) = self.connection.take() {
+            descriptors.remove(&connection);
+        }
         self.told = None;
         self.unconfirmed = 0;
         self.reported = FeatureSet::EMPTY;
@@ -241,7 +243,12 @@ impl Link {
 
     /// Tells the agent what is owed, and of `lost` what it does not know. How things stand, if
     /// that is known anew.
-    pub(crate) fn tell(&mut self, lost: FeatureSet, address: u64) -> Option<String> {
+    pub(crate) fn tell(
+        &mut self,
+        descriptors: &Descriptors,
+        lost: FeatureSet,
+        address: u64,
+    ) -> Option<String> {
         let connection = self.connection.as_ref()?;
         self.told?;
         let mut gone = false;
@@ -264,6 +271,6 @@ impl Link {
                 Sent::Gone => gone = true,
             }
         }
-        gone.then(|| self.lose("the agent is gone"))
+        gone.then(|| self.lose(descriptors, "the agent is gone"))
     }
 }

@@ -848,7 +848,10 @@ impl State {
                 }
             }
         }
-        if let Some(text) = self.link.tell(self.now.lost, self.now.trap.address) {
+        if let Some(text) = self
+            .link
+            .tell(&self.descriptors, self.now.lost, self.now.trap.address)
+        {
             // The connection is gone, and with it who would have waited.
             self.allow_silent();
             self.say(text);

@@ -258,8 +258,9 @@ pub(crate) fn forked() {
             record.owner.store(0, Ordering::Release);
         }
     }
-    // Not where a fence is needed already: this copy of the library may serve nobody.
-    if !CLOCK.is_fenced() && !membarrier(REGISTER_PRIVATE_EXPEDITED) {
+    // Not where a fence is needed already: this copy of the library may serve nobody, or there were
+    // never sections.
+    if CLOCK.relies_on_barrier() && !membarrier(REGISTER_PRIVATE_EXPEDITED) {
         stop();
     }
 }

@@ -379,7 +379,7 @@ pub(crate) fn wanted() -> Option<(FeatureSet, Urgency)> {
     wanted
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::cell::RefCell;
 
