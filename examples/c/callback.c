@@ -57,6 +57,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int wide, on_wide, asked;
 static uint64_t registration;
 
+/* Of the event that it was asked for. */
+static uint64_t generation;
+
 static int take_path(void)
 {
     pthread_mutex_lock(&lock);
@@ -72,12 +75,13 @@ static void leave_path(int mine)
         return;
     pthread_mutex_lock(&lock);
     int was_last = --on_wide == 0 && asked;
+    uint64_t about = generation;
     if (was_last)
         asked = 0;
     pthread_mutex_unlock(&lock);
     /* Without the lock: what this library locks, and what its callbacks lock, must not mix. */
     if (was_last)
-        isahp_left(registration);
+        isahp_left(registration, about);
 }
 
 static int32_t on_event(void *userdata, const isahp_event *event)
@@ -91,6 +95,7 @@ static int32_t on_event(void *userdata, const isahp_event *event)
         wide &= (event->available.words[i] & set.words[i]) == set.words[i];
     int busy = wide ? 0 : on_wide;
     asked = busy != 0;
+    generation = event->generation;
     pthread_mutex_unlock(&lock);
     printf("event generation=%llu wide=%d busy=%s attempt=%u\n",
            (unsigned long long)event->generation, wide, busy ? "yes" : "no", event->attempt);

@@ -50,6 +50,8 @@ pub(crate) struct Agent {
     clients: Clients,
     registry: Registry,
     waker: Waker,
+    /// When this agent began.
+    started: Moment,
     /// The removal that waits for an answer.
     announced: Option<Announced>,
     /// The latest one, answered or not: a host repeats it until it is answered.
@@ -93,6 +95,7 @@ impl Agent {
             machine: Machine::default(),
             port: Port::new(place, now),
             registry: Registry::default(),
+            started: now,
             announced: None,
             latest_announced: None,
             answer: None,
@@ -153,14 +156,14 @@ impl Agent {
     }
 
     /// When [`tick`](Self::tick) must be called at the latest.
-    pub(crate) fn deadline(&self) -> Option<Moment> {
+    pub(crate) fn deadline(&self, now: Moment) -> Option<Moment> {
         if self.registry.has_sleepers() {
             return Some(Moment::default());
         }
         let deadlines = [
             self.port.deadline(),
             self.session.deadline(),
-            self.announced.as_ref().map(|announced| announced.busy_at),
+            self.answer_due(now),
             self.suspicion.deadline(),
             self.log.deadline(),
         ];

@@ -57,7 +57,7 @@ async fn serve(options: Options) -> Result<(), RunError> {
         let now = clock::now();
         agent.tick(now);
         let wait = agent
-            .deadline()
+            .deadline(now)
             .map_or(Duration::MAX, |at| at.since(clock::now()));
         tokio::select! {
             biased;

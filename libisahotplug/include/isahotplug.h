@@ -196,7 +196,8 @@ typedef struct isahp_event {
 // It may register, unregister and poll. It must not unwind.
 typedef int32_t (*isahp_callback)(void *userdata, const struct isahp_event *event);
 
-// Called with userdata once it is not used any more; never from a signal handler.
+// Called with userdata once it is not used any more; never from a signal handler. It may call what a
+// callback may.
 typedef void (*isahp_release)(void *userdata);
 
 // What isahp_register() takes.
@@ -218,7 +219,7 @@ typedef struct isahp_registration {
   isahp_release release;
   // Handles of registrations that this one builds upon: it is called after them when something
   // was added, and before them when something is removed, each time once they have answered.
-  // NULL if there is none. Handles that are not registered (any more) have no effect.
+  // NULL if there is none. Handles that are not registered (any more, or yet) have no effect.
   const uint64_t *after;
   // How many.
   size_t after_count;
@@ -314,7 +315,8 @@ extern "C" {
 //
 // Each success counts, and wants an isahp_unload(). Where another copy of the library serves the
 // process already this one joins it: there is one handler and one connection with the agent.
-// Flags count in the first isahp_init() of each copy.
+// Flags count in the first isahp_init() of each copy. The first one is not to be called while a
+// thread is in a section.
 //
 // After fork() the child keeps the handler, the slots and the registrations. It gets events from
 // its first isahp_init(), isahp_poll(), isahp_register() or isahp_slot_init() on.
@@ -326,8 +328,9 @@ int32_t isahp_init(const struct isahp_options *options);
 
 // Takes one isahp_init() back. The last one of this copy of the library ends its registrations,
 // releases its slots (each keeps its last variant, those that were declared the one that needs
-// nothing) and waits for their callbacks; the last one of the process also stops the thread, leaves the agent and takes the #UD handler away: what is lost
-// later kills. ISAHP_ERROR_BUSY inside a callback.
+// nothing) and waits for their callbacks; the last one of the process also stops the thread, leaves
+// the agent and takes the #UD handler away: what is lost later kills. ISAHP_ERROR_BUSY inside a
+// callback or `release`.
 int32_t isahp_unload(void);
 
 // The version of the library: 0x00MMmmpp.
@@ -437,6 +440,9 @@ int32_t isahp_lost(struct isahp_set *set);
 // Calls back whenever one of the features comes or goes. `*handle` names the
 // registration for isahp_unregister(); `handle` may be NULL.
 //
+// The agent hears of it a moment later; a planned removal that is answered before that does not wait
+// for it. (Slots use what is lost in silence only once the agent has confirmed that it waits.)
+//
 // What comes and goes is reckoned from the moment of the call: ask isahp_has() after it, or use
 // ISAHP_INITIAL.
 //
@@ -444,16 +450,19 @@ int32_t isahp_lost(struct isahp_set *set);
 // `registration` must point to an isahp_registration whose features are a C
 // string or NULL, whose `after` has `after_count` handles, and whose callback may be called with
 // userdata until isahp_unregister() has returned.
-int32_t isahp_register(const struct isahp_registration *registration, uint64_t *handle);
+int32_t isahp_register(const struct isahp_registration *registration,
+                       uint64_t *handle);
 
-// Ends a registration. Returns when its callback is not running any more; inside the callback
-// at once, and it takes effect when that has returned. ISAHP_ERROR_BUSY if the callback runs on
-// another thread and waits for this one; the registration has ended all the same.
+// Ends a registration. Returns when its callback is not running any more and its `release` has
+// returned; inside the callback at once, and it takes effect when that has returned.
+// ISAHP_ERROR_BUSY if the callback runs on another thread and waits for this one; the registration
+// has ended all the same. Handles are never given twice.
 int32_t isahp_unregister(uint64_t handle);
 
-// Says for a callback that has asked for time that the removed features are left.
-// ISAHP_ERROR_NOT_FOUND if it has not.
-int32_t isahp_left(uint64_t handle);
+// Says for a callback that has asked for time that the features are left that the event of this
+// generation (isahp_event.generation) took away. ISAHP_ERROR_NOT_FOUND if it has not asked, or has
+// been told of a later event since: that one is to be answered for itself.
+int32_t isahp_left(uint64_t handle, uint64_t generation);
 
 // For the return statement of a callback: refuses, for a reason that reaches the operator.
 // Returns ISAHP_REFUSE. NULL gives no reason.
@@ -538,7 +547,8 @@ int32_t isahp_slot_force(struct isahp_slot *slot, const char *variant);
 isahp_function isahp_slot_checked(struct isahp_slot *slot);
 
 // Begins a read-side section of this thread: until isahp_exit() a planned removal of this process
-// is not acknowledged. Sections nest. Keep them short. The variant that is read from a slot inside
+// is not acknowledged. Sections nest. Keep them short, and do not fork in them: nobody waits for the
+// child. The variant that is read from a slot inside
 // a section may be called until its end.
 //
 // Async-signal-safe.

@@ -264,13 +264,13 @@ impl Drop for Registration {
     }
 }
 
-/// Says for a callback that has answered [`Answer::Needs`] that the removed
-/// features are left.
+/// Says for a callback that has answered [`Answer::Needs`] that the features are left that the
+/// event of this generation took away.
 ///
 /// # Errors
-/// [`Error::NotFound`] if it has not asked for time.
-pub fn left(id: u64) -> Result<(), Error> {
-    check(c::isahp_left(id))
+/// [`Error::NotFound`] if it has not asked for time, or has been told of a later event since.
+pub fn left(id: u64, generation: u64) -> Result<(), Error> {
+    check(c::isahp_left(id, generation))
 }
 
 /// Takes in what is new and calls back from here those who are to be called

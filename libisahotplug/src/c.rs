@@ -7,7 +7,7 @@
 //! thread; from a signal handler only those that say so. No panic crosses.
 //!
 //! Most of them only go on to the [`Junction`](crate::junction::Junction) of the copy of this
-//! library that serves the process, where [`entry`](crate::entry) does the work.
+//! library that serves the process, where [`entry`] does the work.
 #![expect(non_camel_case_types, reason = "these are the C names")]
 
 use std::ffi::{CStr, c_char, c_void};
@@ -175,7 +175,8 @@ pub struct isahp_event {
 pub type isahp_callback =
     Option<unsafe extern "C" fn(userdata: *mut c_void, event: *const isahp_event) -> i32>;
 
-/// Called with userdata once it is not used any more; never from a signal handler.
+/// Called with userdata once it is not used any more; never from a signal handler. It may call what a
+/// callback may.
 pub type isahp_release = Option<unsafe extern "C" fn(userdata: *mut c_void)>;
 
 /// What isahp_register() takes.
@@ -199,7 +200,7 @@ pub struct isahp_registration {
     pub release: isahp_release,
     /// Handles of registrations that this one builds upon: it is called after them when something
     /// was added, and before them when something is removed, each time once they have answered.
-    /// NULL if there is none. Handles that are not registered (any more) have no effect.
+    /// NULL if there is none. Handles that are not registered (any more, or yet) have no effect.
     pub after: *const u64,
     /// How many.
     pub after_count: usize,
@@ -309,7 +310,8 @@ pub(crate) fn c_set(set: FeatureSet) -> isahp_set {
 ///
 /// Each success counts, and wants an isahp_unload(). Where another copy of the library serves the
 /// process already this one joins it: there is one handler and one connection with the agent.
-/// Flags count in the first isahp_init() of each copy.
+/// Flags count in the first isahp_init() of each copy. The first one is not to be called while a
+/// thread is in a section.
 ///
 /// After fork() the child keeps the handler, the slots and the registrations. It gets events from
 /// its first isahp_init(), isahp_poll(), isahp_register() or isahp_slot_init() on.
@@ -329,8 +331,9 @@ pub unsafe extern "C" fn isahp_init(options: *const isahp_options) -> i32 {
 
 /// Takes one isahp_init() back. The last one of this copy of the library ends its registrations,
 /// releases its slots (each keeps its last variant, those that were declared the one that needs
-/// nothing) and waits for their callbacks; the last one of the process also stops the thread, leaves the agent and takes the #UD handler away: what is lost
-/// later kills. ISAHP_ERROR_BUSY inside a callback.
+/// nothing) and waits for their callbacks; the last one of the process also stops the thread, leaves
+/// the agent and takes the #UD handler away: what is lost later kills. ISAHP_ERROR_BUSY inside a
+/// callback or `release`.
 #[unsafe(no_mangle)]
 pub extern "C" fn isahp_unload() -> i32 {
     let result = crate::junction::unload();
@@ -586,6 +589,9 @@ pub unsafe extern "C" fn isahp_lost(set: *mut isahp_set) -> i32 {
 /// Calls back whenever one of the features comes or goes. `*handle` names the
 /// registration for isahp_unregister(); `handle` may be NULL.
 ///
+/// The agent hears of it a moment later; a planned removal that is answered before that does not wait
+/// for it. (Slots use what is lost in silence only once the agent has confirmed that it waits.)
+///
 /// What comes and goes is reckoned from the moment of the call: ask isahp_has() after it, or use
 /// ISAHP_INITIAL.
 ///
@@ -602,19 +608,21 @@ pub unsafe extern "C" fn isahp_register(
     unsafe { (table().register)(owner(), registration, handle) }
 }
 
-/// Ends a registration. Returns when its callback is not running any more; inside the callback
-/// at once, and it takes effect when that has returned. ISAHP_ERROR_BUSY if the callback runs on
-/// another thread and waits for this one; the registration has ended all the same.
+/// Ends a registration. Returns when its callback is not running any more and its `release` has
+/// returned; inside the callback at once, and it takes effect when that has returned.
+/// ISAHP_ERROR_BUSY if the callback runs on another thread and waits for this one; the registration
+/// has ended all the same. Handles are never given twice.
 #[unsafe(no_mangle)]
 pub extern "C" fn isahp_unregister(handle: u64) -> i32 {
     (table().unregister)(handle)
 }
 
-/// Says for a callback that has asked for time that the removed features are left.
-/// ISAHP_ERROR_NOT_FOUND if it has not.
+/// Says for a callback that has asked for time that the features are left that the event of this
+/// generation (isahp_event.generation) took away. ISAHP_ERROR_NOT_FOUND if it has not asked, or has
+/// been told of a later event since: that one is to be answered for itself.
 #[unsafe(no_mangle)]
-pub extern "C" fn isahp_left(handle: u64) -> i32 {
-    (table().left)(handle)
+pub extern "C" fn isahp_left(handle: u64, generation: u64) -> i32 {
+    (table().left)(handle, generation)
 }
 
 /// For the return statement of a callback: refuses, for a reason that reaches the operator.
@@ -736,7 +744,8 @@ pub unsafe extern "C" fn isahp_slot_checked(slot: *mut isahp_slot) -> isahp_func
 }
 
 /// Begins a read-side section of this thread: until isahp_exit() a planned removal of this process
-/// is not acknowledged. Sections nest. Keep them short. The variant that is read from a slot inside
+/// is not acknowledged. Sections nest. Keep them short, and do not fork in them: nobody waits for the
+/// child. The variant that is read from a slot inside
 /// a section may be called until its end.
 ///
 /// Async-signal-safe.

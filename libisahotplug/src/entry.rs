@@ -380,10 +380,10 @@ pub(crate) extern "C" fn unregister(handle: u64) -> i32 {
     boundary(|| runtime::unregister(handle).map(|()| ISAHP_OK))
 }
 
-pub(crate) extern "C" fn left(handle: u64) -> i32 {
+pub(crate) extern "C" fn left(handle: u64, generation: u64) -> i32 {
     boundary(|| {
         runtime::with(|state| {
-            if !state.list.left(handle) {
+            if !state.list.left(handle, generation) {
                 return Err(Error::NotFound("registration that has asked for time"));
             }
             state.interest_changed();

@@ -57,7 +57,7 @@ pub(crate) struct Junction {
     pub(crate) set: unsafe extern "C" fn(u32, *mut isahp_set) -> i32,
     pub(crate) register: unsafe extern "C" fn(u64, *const isahp_registration, *mut u64) -> i32,
     pub(crate) unregister: extern "C" fn(u64) -> i32,
-    pub(crate) left: extern "C" fn(u64) -> i32,
+    pub(crate) left: extern "C" fn(u64, u64) -> i32,
     pub(crate) refuse: unsafe extern "C" fn(*const c_char) -> i32,
     pub(crate) fd: unsafe extern "C" fn(u64, *mut i32) -> i32,
     pub(crate) poll: unsafe extern "C" fn(u64, *mut u32) -> i32,

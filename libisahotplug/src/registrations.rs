@@ -378,14 +378,17 @@ impl List {
         };
     }
 
-    /// A callback that has asked for time has left. `false` if it has not asked.
-    pub(crate) fn left(&mut self, id: u64) -> bool {
+    /// A callback that has asked for time for the event of this generation has left. `false` if it
+    /// has not asked, or has been told of another one since.
+    pub(crate) fn left(&mut self, id: u64, generation: u64) -> bool {
         let Some(entry) = self.get_mut(id).filter(|entry| !entry.ended) else {
             return false;
         };
-        if entry.pending.take().is_none() {
+        let asked = |event: &Event| event.generation == generation;
+        if !entry.pending.as_ref().is_some_and(asked) {
             return false;
         }
+        entry.pending = None;
         entry.said = Said::Left;
         true
     }
@@ -633,8 +636,9 @@ mod tests {
         all.at += Duration::from_millis(10);
         assert_eq!(all.next(), Some(blas), "again");
         all.answer(blas, Answer::Needs(10));
-        assert!(all.list.left(blas), "before the time is over");
-        assert!(!all.list.left(blas));
+        assert!(!all.list.left(blas, 1), "that was about another event");
+        assert!(all.list.left(blas, 2), "before the time is over");
+        assert!(!all.list.left(blas, 2));
         assert_eq!(all.next(), Some(kernels));
         all.answer(kernels, Answer::Refuse("no".into()));
         assert_eq!(all.next(), None);
@@ -657,7 +661,7 @@ mod tests {
         assert_eq!(all.standing(), Standing::Busy);
         all.answer(eager, Answer::Needs(30));
         assert_eq!(all.standing(), Standing::Needs(30));
-        assert!(all.list.left(eager));
+        assert!(all.list.left(eager, 2));
         assert_eq!(
             all.standing(),
             Standing::Left,

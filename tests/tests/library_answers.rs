@@ -27,8 +27,12 @@ fn process(mode: &str) -> Result<(LocalGuest, LocalProcess)> {
 }
 
 fn signal(process: &LocalProcess) {
+    send(process, Signal::SIGUSR1);
+}
+
+fn send(process: &LocalProcess, signal: Signal) {
     let pid = Pid::from_raw(process.pid().cast_signed());
-    kill(pid, Signal::SIGUSR1).expect("the process runs");
+    kill(pid, signal).expect("the process runs");
 }
 
 /// What the first registration of the status says, and what the host was told.
@@ -181,6 +185,22 @@ fn a_silent_variant_is_in_force_only_while_the_agent_waits_for_its_sections() ->
     is_waited_for(&guest)?;
     signal(&process);
     process.wait_for_line(|line| line == "outside")?;
+    assert_eq!(guest.answer(id)?, Answered::Ready);
+    Ok(())
+}
+
+/// A dead process computes nothing wrong. (One that lives and is not heard any more may.)
+#[test]
+fn a_process_that_is_killed_inside_a_section_is_waited_for_no_longer() -> Result<()> {
+    if !isa::detect().contains(isa::Feature::Abm) {
+        skip("this CPU has no LZCNT");
+        return Ok(());
+    }
+    let (mut guest, mut process) = process("silent")?;
+    process.wait_for_line(|line| line == "inside")?;
+    let id = guest.announce(features![Abm], LONG)?;
+    process.wait_for_line(|line| line == "slot best -> plain")?;
+    send(&process, Signal::SIGKILL);
     assert_eq!(guest.answer(id)?, Answered::Ready);
     Ok(())
 }

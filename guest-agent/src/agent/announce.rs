@@ -2,14 +2,21 @@
 
 use std::time::Duration;
 
-use protocol::Moment;
 use protocol::availability::OpenPrepare;
+use protocol::{Holder, Moment, Text};
 use tracing::Level;
 
 use super::{Agent, LINES, named};
 
 /// The longest that an answer is given to travel.
 const LONGEST_WAY: Duration = Duration::from_secs(1);
+
+/// In this time processes that were registered with an earlier agent, or have been waiting for one,
+/// have registered (twice the library's longest pause). A removal of silent features that is
+/// announced before must not be acknowledged without them.
+const COMING_BACK: Duration = Duration::from_secs(4);
+/// Who is named to the host where they are the only ones to wait for.
+const LATE: &str = "processes that may not have registered yet";
 
 /// A removal that waits for its answer.
 #[derive(Clone, Copy, Debug)]
@@ -65,20 +72,59 @@ impl Agent {
             // Refused, aborted, replaced, or its deadline has passed.
             self.announced = None;
             self.registry.settled();
-        } else if self.registry.held_by() == 0 {
+        } else if self.registry.held_by() == 0 && !self.waits_for_late_ones(now) {
             self.announced = None;
             self.session.left();
             self.carry_out(now);
             self.say_answer(announced, "ready", now);
         } else if announced.busy_at <= now {
             self.announced = None;
-            let holders = self.registry.holders();
-            let names = self.registry.name_holders();
+            let mut holders = self.registry.holders();
+            let mut names = self.registry.name_holders();
+            if holders.is_empty() {
+                names = LATE.into();
+                let name = Text::lossy(LATE);
+                holders.push(Holder { pid: 0, name });
+            }
             self.registry.settled();
             self.session.busy(holders);
             self.carry_out(now);
             self.say_answer(announced, &format!("busy: {names}"), now);
         }
+    }
+
+    /// Somebody who has not left is not heard any more: nobody can say that he has.
+    pub(super) fn answer_abandoned(&mut self, holder: Holder, now: Moment) {
+        let Some(announced) = self.announced.take() else {
+            return;
+        };
+        let text = format!(
+            "busy: {}[{}] is not heard any more",
+            holder.name, holder.pid
+        );
+        self.registry.settled();
+        self.session.busy(vec![holder]);
+        self.carry_out(now);
+        self.say_answer(announced, &text, now);
+    }
+
+    /// Whether somebody may use what is lost in silence and not be registered yet.
+    fn waits_for_late_ones(&self, now: Moment) -> bool {
+        let prepare = self.session.unanswered_prepare();
+        let is_silent = prepare.is_some_and(|prepare| !prepare.lost.silent().is_empty());
+        is_silent && now < self.all_are_back()
+    }
+
+    fn all_are_back(&self) -> Moment {
+        self.started.after(COMING_BACK)
+    }
+
+    /// When the answer to an announced removal is due at the latest.
+    pub(super) fn answer_due(&self, now: Moment) -> Option<Moment> {
+        let announced = self.announced.as_ref()?;
+        let late = self.registry.held_by() == 0 && self.waits_for_late_ones(now);
+        let back = late.then(|| self.all_are_back());
+        Some(back.map_or(announced.busy_at, |back| back.min(announced.busy_at)))
     }
 
     fn say_answer(&mut self, announced: Announced, answer: &str, now: Moment) {
@@ -94,6 +140,7 @@ impl Agent {
         let state = match self.announced {
             _ if prepare.expired => "deadline passed".into(),
             None => "answered".into(),
+            Some(_) if self.registry.held_by() == 0 => format!("waiting for {LATE}"),
             Some(_) => format!("waiting for {}", self.registry.name_holders()),
         };
         let left = prepare.deadline.since(now).as_millis();

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use isa::FeatureSet;
 use protocol::local::{self, FromProcess, MAX_REQUEST, PacketError, Report, ToProcess, Urgency};
-use protocol::{Moment, Text, Versions};
+use protocol::{Holder, Moment, Text, Versions};
 use tracing::Level;
 
 use super::{Agent, named};
@@ -25,6 +25,21 @@ fn seen(generation: u64, published: u64) -> u64 {
 /// What a process did that ends its connection.
 type Fault = String;
 
+/// Whether a process goes on executing instructions (proc_pid_stat(5)).
+fn lives(pid: u32) -> bool {
+    /// It is on its way out (include/linux/sched.h): its descriptors are closed after this is set.
+    const PF_EXITING: u64 = 4;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before may hold anything.
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let mut fields = fields.split(' ');
+    let is_running = fields
+        .next()
+        .is_some_and(|state| !matches!(state, "Z" | "X" | ""));
+    let flags = fields.nth(5).and_then(|flags| flags.parse::<u64>().ok());
+    is_running && flags.is_some_and(|flags| flags & PF_EXITING == 0)
+}
+
 impl Agent {
     /// A process said something, or is gone (`hung_up`).
     pub(super) fn serve_process(&mut self, id: ClientId, hung_up: bool, now: Moment) {
@@ -33,14 +48,14 @@ impl Agent {
         };
         match client.receive() {
             Ok(None) => {}
-            Ok(Some(packet)) if packet.len == 0 && hung_up => self.forget_process(id),
+            Ok(Some(packet)) if packet.len == 0 && hung_up => self.forget_process(id, now),
             Ok(Some(packet)) => {
                 if let Err(fault) = self.hear_process(id, packet, now) {
                     self.drop_process(id, &fault, now);
                 }
             }
             // The connection was reset.
-            Err(_) => self.forget_process(id),
+            Err(_) => self.forget_process(id, now),
         }
     }
 
@@ -58,13 +73,32 @@ impl Agent {
             "faults",
             &format!("{fault}, dropped"),
         );
+        let abandoned = self.is_abandoned(id);
         self.clients.remove(id, &self.poller);
         self.registry.remove(id);
+        if let Some(holder) = abandoned {
+            self.answer_abandoned(holder, now);
+        }
         self.answer_announced(now);
     }
 
-    fn forget_process(&mut self, id: ClientId) {
-        let held = self.registry.is_holding(id);
+    /// Who is not heard any more though a removal of silent features waits for him and he lives: he
+    /// may still be using them.
+    fn is_abandoned(&self, id: ClientId) -> Option<Holder> {
+        let prepare = self.session.unanswered_prepare()?;
+        if !self.registry.is_holding(id) || prepare.lost.silent().is_empty() {
+            return None;
+        }
+        let registration = self.registry.get(id)?;
+        lives(registration.pid).then(|| Holder {
+            pid: registration.pid,
+            name: registration.name.clone(),
+        })
+    }
+
+    fn forget_process(&mut self, id: ClientId, now: Moment) {
+        let abandoned = self.is_abandoned(id);
+        let held = self.registry.is_holding(id) && abandoned.is_none();
         let Some(client) = self.clients.remove(id, &self.poller) else {
             return;
         };
@@ -78,6 +112,9 @@ impl Agent {
         };
         let text = format!("gone, was registered as {}{waited}", registration.name);
         client.log(&mut self.log, Level::INFO, "partings", &text);
+        if let Some(holder) = abandoned {
+            self.answer_abandoned(holder, now);
+        }
     }
 
     fn hear_process(&mut self, id: ClientId, packet: Packet, now: Moment) -> Result<(), Fault> {

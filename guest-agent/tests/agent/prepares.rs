@@ -221,3 +221,58 @@ fn an_abort_gives_everything_back() {
     daemon.wait_for(&format!("prepare {id}: aborted by the host"));
     assert_eq!(process.status().prepare, None);
 }
+
+/// Those that an earlier agent knew come back within moments; until then nobody says for them that
+/// they have left what would be lost in silence.
+#[test]
+fn a_new_agent_does_not_speak_for_processes_that_may_not_have_come_back() {
+    let silent = isa::detect().intersection(features![Abm, Bmi1]);
+    if silent.is_empty() {
+        return crate::skip(
+            "a_new_agent_does_not_speak_for_processes_that_may_not_have_come_back",
+            "this CPU has neither LZCNT nor TZCNT",
+        );
+    }
+    let guest = Guest::new();
+    let (_daemon, mut host) = guest.start_with_host();
+    host.prepare(silent, Duration::from_secs(1));
+    let Answer::Busy(busy) = host.wait_for_answer() else {
+        panic!("not busy");
+    };
+    assert_eq!(
+        busy.holders[0].name.as_str(),
+        "processes that may not have registered yet"
+    );
+    // What faults is another matter: it can be emulated.
+    host.prepare(GONE, LONG);
+    assert!(matches!(host.wait_for_answer(), Answer::Ready(_)));
+    host.abort();
+    // Once they have had the time it is all one.
+    host.prepare(silent, LONG);
+    assert!(matches!(host.wait_for_answer(), Answer::Ready(_)));
+}
+
+#[test]
+fn who_closes_the_connection_and_lives_has_not_left_what_is_lost_in_silence() {
+    let silent = isa::detect().intersection(features![Abm, Bmi1]);
+    if silent.is_empty() {
+        return crate::skip(
+            "who_closes_the_connection_and_lives_has_not_left_what_is_lost_in_silence",
+            "this CPU has neither LZCNT nor TZCNT",
+        );
+    }
+    let guest = Guest::new();
+    let (_daemon, mut host) = guest.start_with_host();
+    let process = guest.process();
+    process.register("restless", silent, true, 1);
+    host.prepare(silent, LONG);
+    process.wait();
+    // The test goes on after this.
+    drop(process);
+    let Answer::Busy(busy) = host.wait_for_answer() else {
+        panic!("not busy");
+    };
+    let pid = std::process::id();
+    let name = Text::lossy("restless");
+    assert_eq!(busy.holders, [Holder { pid, name }]);
+}

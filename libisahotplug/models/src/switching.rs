@@ -98,11 +98,13 @@ fn a_slot_that_was_given_back_is_not_written_and_its_place_is_used_again() {
         );
         add(&slot);
         let trapping = thread::spawn(|| trap(1));
+        let looking = thread::spawn(slots::update_all);
         assert!(slots::remove(Target(&raw const *slot)));
         // loom looks at whoever touches it after this.
         drop(slot);
         add(&next);
         trapping.join().unwrap();
+        looking.join().unwrap();
         assert_eq!(value(&next), 2);
         assert!(slots::remove(Target(&raw const next)));
     });

@@ -249,7 +249,7 @@ static void not_in_use(void)
     EXPECT(isahp_has(0), 0);
     EXPECT(isahp_register(&registration, &handle), ISAHP_ERROR_NOT_INITIALISED);
     EXPECT(isahp_unregister(1), ISAHP_ERROR_NOT_INITIALISED);
-    EXPECT(isahp_left(1), ISAHP_ERROR_NOT_INITIALISED);
+    EXPECT(isahp_left(1, 1), ISAHP_ERROR_NOT_INITIALISED);
     EXPECT(isahp_fd(&fd), ISAHP_ERROR_NOT_INITIALISED);
     EXPECT(isahp_poll(&calls), ISAHP_ERROR_NOT_INITIALISED);
     EXPECT(isahp_slot_init(&slot, NULL, variants, 2), ISAHP_ERROR_NOT_INITIALISED);
@@ -335,13 +335,13 @@ static void wrong_arguments(void)
     /* Handles that are none have no effect. */
     registration.after_count = 3;
     EXPECT(isahp_register(&registration, &handle), ISAHP_OK);
-    EXPECT(isahp_left(handle), ISAHP_ERROR_NOT_FOUND);
+    EXPECT(isahp_left(handle, 1), ISAHP_ERROR_NOT_FOUND);
     EXPECT(isahp_unregister(handle), ISAHP_OK);
     EXPECT(isahp_unregister(handle), ISAHP_ERROR_NOT_FOUND);
-    EXPECT(isahp_left(handle), ISAHP_ERROR_NOT_FOUND);
+    EXPECT(isahp_left(handle, 1), ISAHP_ERROR_NOT_FOUND);
     EXPECT(isahp_unregister(0), ISAHP_ERROR_NOT_FOUND);
     EXPECT(isahp_unregister(UINT64_MAX), ISAHP_ERROR_NOT_FOUND);
-    EXPECT(isahp_left(0), ISAHP_ERROR_NOT_FOUND);
+    EXPECT(isahp_left(0, 1), ISAHP_ERROR_NOT_FOUND);
 
     EXPECT(isahp_fd(NULL), ISAHP_ERROR_INVALID);
     EXPECT(isahp_fd(CROOKED(int32_t, buffer)), ISAHP_ERROR_INVALID);
@@ -525,7 +525,7 @@ static void on_alarm(int number)
     if (handle != 0)
         REFUSED_OR(isahp_unregister(handle), ISAHP_OK);
     REFUSED_OR(isahp_unregister(0), ISAHP_ERROR_NOT_FOUND);
-    REFUSED_OR(isahp_left(0), ISAHP_ERROR_NOT_FOUND);
+    REFUSED_OR(isahp_left(0, 1), ISAHP_ERROR_NOT_FOUND);
     REFUSED_OR(isahp_fd(&fd), ISAHP_OK);
     REFUSED_OR(isahp_poll(NULL), ISAHP_OK);
     REFUSED_OR(isahp_slot_init(&slot, NULL, variants, 2), ISAHP_OK);
@@ -582,13 +582,13 @@ static int called;
 static int32_t in_callback(void *userdata, const isahp_event *event)
 {
     (void)userdata;
-    (void)event;
     at_any_time();
     wrong_arguments();
     EXPECT(isahp_unload(), ISAHP_ERROR_BUSY);
     EXPECT(isahp_init(NULL), ISAHP_OK);
     EXPECT(isahp_poll(NULL), ISAHP_OK);
-    EXPECT(isahp_left(own), called == 0 ? ISAHP_OK : ISAHP_OK);
+    EXPECT(isahp_left(own, event->generation + 1), ISAHP_ERROR_NOT_FOUND);
+    EXPECT(isahp_left(own, event->generation), ISAHP_OK);
     EXPECT(isahp_unload(), ISAHP_ERROR_BUSY);
     called++;
     return ISAHP_OK;
@@ -639,7 +639,7 @@ static int32_t in_trap(void *userdata, const isahp_event *event)
         safe_ones();
         EXPECT(isahp_register(&registration, &handle), ISAHP_ERROR_BUSY);
         EXPECT(isahp_unregister(0), ISAHP_ERROR_BUSY);
-        EXPECT(isahp_left(0), ISAHP_ERROR_BUSY);
+        EXPECT(isahp_left(0, 1), ISAHP_ERROR_BUSY);
         EXPECT(isahp_fd(&fd), ISAHP_ERROR_BUSY);
         EXPECT(isahp_poll(NULL), ISAHP_ERROR_BUSY);
         EXPECT(isahp_slot_init(&slot, NULL, variants, 2), ISAHP_ERROR_BUSY);

@@ -69,6 +69,7 @@ static void fail(const char *what, uint64_t found, uint64_t expected)
 
 static uint64_t final_generation;
 static const uint64_t *quiet;
+static const uint64_t never;
 static int is_over;
 
 /* rotl(x, 3), in three ways. */
@@ -209,6 +210,8 @@ static void forked(uint32_t x)
     pid_t child = fork();
     if (child == 0) {
         failures = 0;
+        /* Nobody waits for this process: what its parent has left says nothing of it. */
+        quiet = &never;
         for (int i = 0; i < SLOTS; i++) {
             check(x, ISAHP_SLOT_CALL(&slots[i], rotate)(x));
             check(x, ((rotate)isahp_slot_checked(&slots[i]))(x));

@@ -24,6 +24,7 @@ static const char *mode;
 static isahp_slot slot = ISAHP_SLOT_INITIALIZER;
 
 static sem_t changed_once;
+static _Atomic uint64_t asked_for;
 
 static int best(void) { return 1; }
 static int plain(void) { return 2; }
@@ -67,8 +68,10 @@ static int32_t on_event(void *userdata, const isahp_event *event)
         return ISAHP_OK;
     if (is("again"))
         return event->attempt < 2 ? 20 : ISAHP_OK;
-    if (is("left"))
+    if (is("left")) {
+        asked_for = event->generation;
         return 60000;
+    }
     if (is("refuse"))
         return isahp_refuse("a batch runs until noon");
     return ISAHP_OK;
@@ -137,7 +140,7 @@ int main(int argc, char **argv)
         pthread_join(thread, NULL);
     } else if (is("left")) {
         wait_for(SIGUSR1);
-        printf("left %d\n", isahp_left(handle));
+        printf("left %d\n", isahp_left(handle, asked_for));
         fflush(stdout);
     }
     wait_for(SIGUSR1);

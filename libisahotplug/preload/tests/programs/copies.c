@@ -304,7 +304,7 @@ struct table {
     void *functions[40];
 };
 
-enum { INIT = 1, UNLOAD = 2, FORGET = 3, GENERATION = 5, HAS = 6, FUNCTIONS = 25 };
+enum { INIT = 1, UNLOAD = 2, FORGET = 3, GENERATION = 5, HAS = 6, FUNCTIONS = 26 };
 
 struct table other_table = { .magic = "isahotplug #UD\0\1" };
 void other_handler(int, siginfo_t *, void *);

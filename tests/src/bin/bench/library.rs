@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use isahotplug_tests::{HarnessError, LocalGuest, Result, linked_c, machine};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket,
 };
+use nix::unistd::Pid;
 use protocol::local::{self, FromProcess, MAX_REPLY, MAX_REQUEST, ToProcess, Urgency};
 use protocol::{Text, Versions};
 use serde_json::{Value, json};
@@ -22,7 +24,7 @@ const ROUNDS: usize = 41;
 /// Registered processes.
 const MANY: usize = 10_000;
 /// New generations in a sample.
-const GENERATIONS: usize = 50;
+const GENERATIONS: usize = 200;
 
 /// What `speed.c` prints, and what it is.
 const CALLS: [(&str, &str); 12] = [
@@ -82,6 +84,9 @@ struct Agent {
 impl Agent {
     fn with(registered: usize) -> Result<Self> {
         let mut guest = LocalGuest::start()?;
+        // All agents on one CPU, and this program on another, where there is one: what the scheduler
+        // does with them is not to be measured.
+        pin(i32::try_from(guest.pid()).unwrap_or(0), 0)?;
         guest.offer(isa::detect())?;
         let path = guest.run_dir().join("agent.sock");
         let connections: Result<Vec<OwnedFd>> = (0..registered).map(|_| register(&path)).collect();
@@ -113,6 +118,14 @@ impl Agent {
         let number = first.and_then(|text| text.parse().ok());
         number.ok_or_else(|| failed("schedstat without numbers"))
     }
+}
+
+/// Keeps a process on one CPU.
+fn pin(pid: i32, cpu: usize) -> Result<()> {
+    let io = |error: nix::Error| machine::io("choosing a CPU")(error.into());
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu).map_err(io)?;
+    sched_setaffinity(Pid::from_raw(pid), &cpus).map_err(io)
 }
 
 fn register(path: &Path) -> Result<OwnedFd> {
@@ -149,6 +162,8 @@ fn raise_limit() -> Result<()> {
 pub(crate) fn measure() -> Result<Value> {
     let calls = calls()?;
     raise_limit()?;
+    // A machine with one CPU has no other.
+    let _ = pin(0, 1);
     let (mut few, mut many) = (Agent::with(1)?, Agent::with(MANY)?);
     let (mut with_one, mut with_many) = (Samples::default(), Samples::default());
     for _ in 0..ROUNDS {
