@@ -6,8 +6,9 @@
 //! kills the process. So this object brings its own, for the baseline, and
 //! hides them: in the shared object they bind every reference within it and
 //! nothing outside it. A test disassembles the linked object to see that none is
-//! left. (Linked statically, or as a Rust library, they serve the whole
-//! executable, which they slow down: they are short, not fast.)
+//! left. (In a Rust program, or linked from the archive that cargo alone makes,
+//! they serve the whole executable, which they slow down: they are short, not
+//! fast. `cargo xtask dist` makes them local to the archive.)
 //!
 //! They must be assembler. Written in Rust, the compiler would recognise the
 //! loops and call the functions they are to replace; and `#[no_mangle]` would

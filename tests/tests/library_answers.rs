@@ -172,16 +172,23 @@ fn a_section_is_waited_for_after_the_callback_has_left() -> Result<()> {
     Ok(())
 }
 
+/// A process with a thread in a section that began with a silent variant in force, which a removal
+/// has taken out of the slot since. With the removal's number.
+fn in_a_silent_section() -> Result<(LocalGuest, LocalProcess, u64)> {
+    let (mut guest, mut process) = process("silent")?;
+    process.wait_for_line(|line| line == "inside")?;
+    let id = guest.announce(features![Abm], LONG)?;
+    process.wait_for_line(|line| line == "slot best -> plain")?;
+    Ok((guest, process, id))
+}
+
 #[test]
 fn a_silent_variant_is_in_force_only_while_the_agent_waits_for_its_sections() -> Result<()> {
     if !isa::detect().contains(isa::Feature::Abm) {
         skip("this CPU has no LZCNT");
         return Ok(());
     }
-    let (mut guest, mut process) = process("silent")?;
-    process.wait_for_line(|line| line == "inside")?;
-    let id = guest.announce(features![Abm], LONG)?;
-    process.wait_for_line(|line| line == "slot best -> plain")?;
+    let (mut guest, mut process, id) = in_a_silent_section()?;
     is_waited_for(&guest)?;
     signal(&process);
     process.wait_for_line(|line| line == "outside")?;
@@ -196,10 +203,7 @@ fn a_process_that_is_killed_inside_a_section_is_waited_for_no_longer() -> Result
         skip("this CPU has no LZCNT");
         return Ok(());
     }
-    let (mut guest, mut process) = process("silent")?;
-    process.wait_for_line(|line| line == "inside")?;
-    let id = guest.announce(features![Abm], LONG)?;
-    process.wait_for_line(|line| line == "slot best -> plain")?;
+    let (mut guest, process, id) = in_a_silent_section()?;
     send(&process, Signal::SIGKILL);
     assert_eq!(guest.answer(id)?, Answered::Ready);
     Ok(())

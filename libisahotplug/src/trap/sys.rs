@@ -234,18 +234,7 @@ pub(super) fn action(signal: i32) -> Option<KernelAction> {
 
 /// Sets the action of `signal` (rt_sigaction(2)). `false` if the kernel refuses.
 pub(super) fn set_action(signal: i32, action: &KernelAction) -> bool {
-    let action = KernelAction {
-        flags: action.flags | KernelAction::RESTORER,
-        restorer: isahp_sigaction_restore as *const () as usize,
-        ..*action
-    };
-    // SAFETY: rt_sigaction(2) reads one action from a local; the restorer
-    // returns from the signal frame.
-    unsafe {
-        let action = (&raw const action).expose_provenance() as u64;
-        let number = libc::SYS_rt_sigaction;
-        syscall(number, signal.unsigned_abs().into(), action, 0, 8) == 0
-    }
+    exchange_action(signal, action).is_some()
 }
 
 /// As [`set_action`], and gives the action of before; `None` if the kernel refuses.
